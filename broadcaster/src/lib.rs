@@ -1,0 +1,1 @@
+//! The broadcaster: ingest, segmenter, sessions with orchestrators, HLS origin.

@@ -1,0 +1,1 @@
+//! The contracts' Rust bindings, the chain client and the embedded chain.

@@ -1,0 +1,1 @@
+//! FFmpeg and CMAF behind a safe API.

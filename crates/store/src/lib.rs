@@ -1,0 +1,1 @@
+//! The database of a node: tickets, winners, receipts, signing log.

@@ -1,0 +1,1 @@
+//! Tickets, receipts and assignments: EIP-712 and the payer's and payee's state machines, pure.

@@ -1,0 +1,1 @@
+//! Hashes, grids, probes and sampling: pure and integer-only.

@@ -1,0 +1,1 @@
+//! Messages and the QUIC transport between nodes, identity bound to the key.

@@ -1,0 +1,1 @@
+//! The orchestrator: sessions, the pool of transcoders, verification, settlement.

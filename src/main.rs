@@ -1,0 +1,3 @@
+//! The `millrace` binary.
+
+fn main() {}

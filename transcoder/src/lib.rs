@@ -1,0 +1,1 @@
+//! The transcoder: a supervisor, one worker process per device, earnings.
