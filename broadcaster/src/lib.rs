@@ -1,1 +1,156 @@
-//! The broadcaster: ingest, segmenter, sessions with orchestrators, HLS origin.
+//! The broadcaster: it takes live streams in, has their ladders made and serves the result.
+//!
+//! In the order in which a segment meets them: [`ingest`], [`segmenter`], [`ladder`](ladder.rs) with
+//! [`orchestrators`](orchestrators.rs), and [`origin`]. [`publication`](publication.rs) ties them together for one stream.
+
+mod api;
+pub mod config;
+pub mod events;
+pub mod ingest;
+mod ladder;
+mod orchestrators;
+pub mod origin;
+mod publication;
+pub mod segmenter;
+mod status;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256};
+use millrace_hop::Account;
+use millrace_hop::account::{AccountError, parse};
+use millrace_node::http::Readiness;
+use millrace_node::role::Serving;
+use millrace_wire::{BindError, Endpoint, Identity};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub use config::BroadcasterConfig;
+use ingest::{RtmpServer, Timeouts};
+use orchestrators::{Dialler, Orchestrators};
+use origin::Origin;
+use status::Streams;
+
+/// Publications that wait to be taken on.
+const PUBLICATIONS: usize = 16;
+/// How often ended streams are put away.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// Segments on their way may take this long when draining.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// Why the broadcaster does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum BroadcasterError {
+    /// The account or a value of the configuration.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The QUIC endpoint.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The RTMP socket.
+    #[error("cannot listen for rtmp on {address}: {error}")]
+    Rtmp {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+/// A running broadcaster.
+pub(crate) struct Broadcaster {
+    config: BroadcasterConfig,
+    account: Arc<Account>,
+    origin: Origin,
+    orchestrators: Orchestrators,
+    streams: Streams,
+    publications: AtomicU64,
+    rtmp: SocketAddr,
+    tasks: TaskTracker,
+}
+
+/// Starts the broadcaster. It ends after `stop`: no new publications, those that are live end cleanly, and their last
+/// segments are paid.
+pub async fn start(
+    config: BroadcasterConfig,
+    account: Arc<Account>,
+    identity: &Identity,
+    stop: CancellationToken,
+) -> Result<Serving, BroadcasterError> {
+    let listen: SocketAddr = parse("broadcaster.rtmp_listen", &config.rtmp_listen)?;
+    let lock: U256 = parse("broadcaster.orchestrator_lock_wei", &config.orchestrator_lock_wei)?;
+    let mut addresses: Vec<Address> = Vec::new();
+    for address in &config.orchestrators {
+        addresses.push(parse("broadcaster.orchestrators", address)?);
+    }
+    let keys: HashMap<String, String> = config.keys.iter().map(|k| (k.key.clone(), k.name.clone())).collect();
+    let keys = Arc::new(move |key: &str| keys.get(key).cloned());
+    let failed = |error| BroadcasterError::Rtmp { address: listen, error };
+    let server = RtmpServer::bind(listen, keys, Timeouts::default()).await.map_err(failed)?;
+    let rtmp = server.local_addr().map_err(failed)?;
+    let endpoint = Endpoint::bind(identity, SocketAddr::from(([0, 0, 0, 0], 0)))?;
+    let dialler = Arc::new(Dialler {
+        endpoint,
+        account: account.clone(),
+        lock,
+        max_price: config.max_price_per_megapixel.into(),
+    });
+    let node = Arc::new(Broadcaster {
+        config,
+        account,
+        origin: Origin::new(),
+        orchestrators: Orchestrators::new(&addresses),
+        streams: Streams::default(),
+        publications: AtomicU64::new(0),
+        rtmp,
+        tasks: TaskTracker::new(),
+    });
+    let ready = Readiness::default();
+    ready.set(true); // a stream plays from its source, with or without orchestrators
+    info!(%rtmp, orchestrators = addresses.len(), "taking streams");
+    let (api, rest) = (api::router(node.clone()), node.origin.router());
+    let work = tokio::spawn(async move {
+        let (sender, publications) = mpsc::channel(PUBLICATIONS);
+        let serving = tokio::spawn(server.run(sender, stop.clone()));
+        // The connections outlast the streams, so that the last segments are delivered and paid.
+        let hang_up = CancellationToken::new();
+        let connections = tokio::spawn({
+            let (node, hang_up) = (node.clone(), hang_up.clone());
+            async move { node.orchestrators.run(dialler, hang_up).await }
+        });
+        take_on(&node, publications, &stop).await;
+        node.tasks.close();
+        if tokio::time::timeout(DRAIN_TIMEOUT, node.tasks.wait()).await.is_err() {
+            warn!("segments on their way were given up");
+        }
+        hang_up.cancel();
+        for task in [serving, connections] {
+            let _ = task.await; // both end by their tokens
+        }
+        node.account.store.close().await;
+    });
+    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), quic: None, work })
+}
+
+/// Takes publications on until `stop`.
+async fn take_on(node: &Arc<Broadcaster>, mut publications: mpsc::Receiver<ingest::Publication>, stop: &CancellationToken) {
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        tokio::select! {
+            publication = publications.recv() => match publication {
+                Some(publication) => {
+                    node.tasks.spawn(publication::run(node.clone(), publication, stop.clone()));
+                }
+                None => return,
+            },
+            _ = sweep.tick() => node.origin.sweep(),
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -8,4 +8,41 @@
 //!
 //! What is absent: this crate looks at no media. Frames and pixels are told to it by its callers, bytes are opaque.
 
+pub mod account;
+pub mod api;
+pub mod assign;
+pub mod purse;
+pub mod redeem;
+pub mod serve;
+pub mod sign;
 pub mod source;
+pub mod till;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy::primitives::U256;
+use millrace_tickets::{Terms, price};
+
+pub use account::{Account, AccountError};
+
+/// Closing code: the peer may not speak here, or broke the protocol.
+pub const CLOSE_REFUSED: u32 = 1;
+/// Closing code: the peer is suspended.
+pub const CLOSE_SUSPENDED: u32 = 2;
+/// Seconds of work that one prepaid ticket covers: a segment's target duration.
+const PREPAID_SECONDS: u64 = 2;
+
+/// The wall clock, unix milliseconds.
+pub fn unix_now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// The wall clock, unix seconds.
+pub fn unix_now() -> u64 {
+    unix_now_ms() / 1000
+}
+
+/// What one prepaid segment of a ladder of `megapixel_rate` megapixels a second costs; both ends compute it.
+pub fn prepayment(terms: &Terms, megapixel_rate: u32) -> U256 {
+    price(terms, u64::from(megapixel_rate) * 1_000_000 * PREPAID_SECONDS)
+}

@@ -46,6 +46,8 @@ pub enum Next {
     },
     /// Every part was read.
     End {
+        /// Parts in the segment.
+        parts: u32,
         /// Frames in the segment.
         frames: u32,
     },
@@ -56,7 +58,7 @@ pub enum Next {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    Ended { frames: u32 },
+    Ended,
     Aborted,
 }
 
@@ -64,6 +66,7 @@ enum State {
 struct Kept {
     parts: Vec<Bytes>,
     bytes: usize,
+    frames: u32,
     hash: Keccak256,
     state: State,
 }
@@ -81,7 +84,7 @@ impl Source {
     pub fn new(init: Bytes) -> Self {
         let mut hash = Keccak256::new();
         hash.update(keccak256(&init));
-        let kept = Kept { parts: Vec::new(), bytes: 0, hash, state: State::Open };
+        let kept = Kept { parts: Vec::new(), bytes: 0, frames: 0, hash, state: State::Open };
         Self { init, kept: Mutex::new(kept), grown: watch::Sender::new(()) }
     }
 
@@ -94,8 +97,8 @@ impl Source {
         &self.init
     }
 
-    /// Appends part `index`.
-    pub fn push(&self, index: u32, part: Bytes) -> Result<(), SourceError> {
+    /// Appends part `index`, which holds `frames` frames.
+    pub fn push(&self, index: u32, part: Bytes, frames: u32) -> Result<(), SourceError> {
         {
             let mut kept = self.kept();
             if kept.state != State::Open {
@@ -112,6 +115,7 @@ impl Source {
             if kept.bytes > MAX_SEGMENT_BYTES {
                 return Err(SourceError::TooLarge);
             }
+            kept.frames = kept.frames.saturating_add(frames);
             kept.hash.update(keccak256(&part));
             kept.parts.push(part);
         }
@@ -119,9 +123,9 @@ impl Source {
         Ok(())
     }
 
-    /// Says that every part is here, holding `frames` frames.
-    pub fn end(&self, frames: u32) {
-        self.leave_open(State::Ended { frames });
+    /// Says that every part is here.
+    pub fn end(&self) {
+        self.leave_open(State::Ended);
     }
 
     /// Says that the rest will not come. A complete source stays complete.
@@ -137,6 +141,11 @@ impl Source {
             }
         }
         self.grown.send_replace(());
+    }
+
+    /// Frames so far.
+    pub fn frames(&self) -> u32 {
+        self.kept().frames
     }
 
     /// Parts so far.
@@ -177,7 +186,7 @@ impl Reader<'_> {
                 }
                 match kept.state {
                     State::Open => {}
-                    State::Ended { frames } => return Next::End { frames },
+                    State::Ended => return Next::End { parts: kept.parts.len() as u32, frames: kept.frames },
                     State::Aborted => return Next::Aborted,
                 }
             }
@@ -195,7 +204,7 @@ mod tests {
     #[tokio::test]
     async fn a_late_reader_replays_every_part_and_then_follows() {
         let source = Source::new(Bytes::from_static(b"init"));
-        source.push(0, Bytes::from_static(b"a")).unwrap();
+        source.push(0, Bytes::from_static(b"a"), 6).unwrap();
         let mut reader = source.reader();
         assert!(matches!(reader.next().await, Next::Part { index: 0, .. }));
         let follow = async {
@@ -204,35 +213,35 @@ mod tests {
         };
         let feed = async {
             tokio::task::yield_now().await;
-            source.push(1, Bytes::from_static(b"b")).unwrap();
+            source.push(1, Bytes::from_static(b"b"), 6).unwrap();
             tokio::task::yield_now().await;
-            source.end(12);
+            source.end();
         };
         let ((part, end), ()) = tokio::join!(follow, feed);
         assert!(matches!(part, Next::Part { index: 1, bytes } if bytes == "b"));
-        assert!(matches!(end, Next::End { frames: 12 }));
+        assert!(matches!(end, Next::End { parts: 2, frames: 12 }));
     }
 
     #[test]
     fn order_and_size_are_bounded() {
         let source = Source::new(Bytes::new());
-        assert_eq!(source.push(1, Bytes::new()), Err(SourceError::OutOfOrder { got: 1, want: 0 }));
+        assert_eq!(source.push(1, Bytes::new(), 1), Err(SourceError::OutOfOrder { got: 1, want: 0 }));
         for i in 0..MAX_SEGMENT_PARTS {
-            source.push(i as u32, Bytes::new()).unwrap();
+            source.push(i as u32, Bytes::new(), 1).unwrap();
         }
-        assert_eq!(source.push(MAX_SEGMENT_PARTS as u32, Bytes::new()), Err(SourceError::TooManyParts));
-        source.end(1);
+        assert_eq!(source.push(MAX_SEGMENT_PARTS as u32, Bytes::new(), 1), Err(SourceError::TooManyParts));
+        source.end();
         source.abort();
-        assert_eq!(source.push(0, Bytes::new()), Err(SourceError::Ended));
+        assert_eq!(source.push(0, Bytes::new(), 1), Err(SourceError::Ended));
     }
 
     #[test]
     fn the_hash_tells_part_boundaries_apart() {
         let one = Source::new(Bytes::new());
-        one.push(0, Bytes::from_static(b"ab")).unwrap();
+        one.push(0, Bytes::from_static(b"ab"), 6).unwrap();
         let two = Source::new(Bytes::new());
-        two.push(0, Bytes::from_static(b"a")).unwrap();
-        two.push(1, Bytes::from_static(b"b")).unwrap();
+        two.push(0, Bytes::from_static(b"a"), 6).unwrap();
+        two.push(1, Bytes::from_static(b"b"), 6).unwrap();
         assert_ne!(one.hash(), two.hash());
     }
 }

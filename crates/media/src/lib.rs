@@ -1,1 +1,30 @@
 //! FFmpeg and CMAF behind a safe API.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`cmaf`] | init segments and parts, written and read; pure Rust, bounded on hostile input |
+//! | [`h264`] | parameter sets, `avcC`, NAL framing; pure Rust |
+//! | [`transcode`] | a [`Session`](transcode::Session): decode once, scale, encode every rendition |
+//! | [`picture`] | one decoded picture, for verification |
+//! | [`nvenc`] | is there an NVENC that works? |
+//! | [`synthetic`] | a moving picture made here, for calibration and tests |
+//! | [`demux`] | a media file as a track and its samples, for tests and benchmarks |
+//!
+//! Video times are in ticks of [`VIDEO_TIMESCALE`], audio times in samples. Nothing here knows of streams, peers or money.
+
+// The only unsafe code of the workspace: calls into FFmpeg, and the file reader's two looks into its structures.
+#[allow(unsafe_code)]
+mod av;
+pub mod cmaf;
+#[allow(unsafe_code)]
+pub mod demux;
+pub mod h264;
+pub mod nvenc;
+pub mod picture;
+pub mod synthetic;
+pub mod transcode;
+
+pub use av::AvError;
+
+/// Ticks per second of every video track in the network: 90 kHz holds every common frame rate exactly.
+pub const VIDEO_TIMESCALE: u32 = 90_000;

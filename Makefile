@@ -1,0 +1,44 @@
+# `make run` and `make test` are the two commands; each installs what it needs first. `make` alone lists the rest.
+.DEFAULT_GOAL := help
+.PHONY: help run test bench web contracts docs fmt clean
+
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# What `make run` streams: the demo picture; a file in a loop (SOURCE=file.mp4); or nothing, waiting for an encoder (DEMO=none).
+DEMO ?= demo
+SOURCE ?= $(DEMO)
+# More flags for `millrace up`, e.g. ARGS="--transcoders 3".
+ARGS ?=
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: web ## the whole network on this machine, and the console (first time: 6 min to install and build); SOURCE=file.mp4, DEMO=none
+	cargo build --release --locked --bin millrace
+	@exec cargo run --quiet --release --locked --bin millrace -- up --source '$(SOURCE)' $(ARGS)
+
+test: ## every check and test there is (first time: 35 min; then 15 min)
+	@scripts/bootstrap test
+	@scripts/test $(ONLY)
+
+bench: web ## the figures of docs/bench.md, measured (about 15 min)
+	cargo build --release --locked --bin millrace
+	@exec cargo run --quiet --release --locked --bin millrace -- bench $(ARGS)
+
+web: ## the console, built into web/dist (20 s)
+	@scripts/bootstrap run
+	@cd web && npm run --silent build
+
+contracts: ## compile the contracts and write contracts/artifacts anew (30 s)
+	@scripts/bootstrap test
+	@cd contracts && npm run --silent build
+
+docs: ## write docs/reference anew from the code (1 min)
+	@scripts/docs
+
+fmt: ## format the Rust and the contracts (2 s)
+	@cargo fmt --all
+	@cd contracts && npx --no-install forge fmt
+
+clean: ## remove everything that was built, and the data of `make run`
+	rm -rf target data web/dist web/node_modules contracts/node_modules contracts/out contracts/cache tests/browser/node_modules

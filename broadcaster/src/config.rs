@@ -1,0 +1,120 @@
+//! The broadcaster's section of the configuration.
+
+use serde::{Deserialize, Serialize};
+
+/// `[broadcaster]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BroadcasterConfig {
+    /// Where encoders publish by RTMP.
+    pub rtmp_listen: String,
+    /// Stream keys, and the public name that each stands for.
+    pub keys: Vec<StreamKey>,
+    /// The ladder, highest first.
+    pub ladder: Vec<Rung>,
+    /// Orchestrators by address, best first; found through the registry.
+    pub orchestrators: Vec<String>,
+    /// The most paid, wei per million pixels.
+    pub max_price_per_megapixel: u64,
+    /// Locked for each orchestrator at the ticket broker, wei.
+    pub orchestrator_lock_wei: String,
+    /// How long after a segment's last part its ladder may come, ms.
+    pub ladder_ms: u64,
+    /// Whether orchestrators hold renditions back until they are verified.
+    pub verify_before_publish: bool,
+}
+
+/// A stream key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamKey {
+    /// The public name, part of the HLS URL.
+    pub name: String,
+    /// The secret that the encoder sends.
+    pub key: String,
+}
+
+/// One rung of the ladder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rung {
+    /// Length of the shorter side, pixels.
+    pub height: u32,
+    /// Video bit rate, bit/s.
+    pub bitrate: u32,
+}
+
+/// Each key and what it does, for the reference and the command line.
+pub const DOCS: &[(&str, &str)] = &[
+    ("rtmp_listen", "TCP address on which encoders publish by RTMP; port 0 takes a free one"),
+    ("keys", "stream keys: a list of { name, key }, the public name and the secret"),
+    ("ladder", "renditions, highest first: a list of { height, bitrate }, the shorter side in pixels and bit/s"),
+    ("orchestrators", "orchestrators' addresses, best first; where they are is in the registry"),
+    ("max_price_per_megapixel", "the most paid to an orchestrator, wei per million pixels of renditions"),
+    ("orchestrator_lock_wei", "locked at the ticket broker for each orchestrator, wei"),
+    ("ladder_ms", "how long after a segment's last part its renditions may come, ms; then they are marked as a gap"),
+    ("verify_before_publish", "whether orchestrators hold renditions back until they are verified"),
+];
+
+impl Default for BroadcasterConfig {
+    fn default() -> Self {
+        let rung = |height, bitrate| Rung { height, bitrate };
+        Self {
+            rtmp_listen: "0.0.0.0:1935".into(),
+            keys: Vec::new(),
+            ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
+            orchestrators: Vec::new(),
+            max_price_per_megapixel: 2_000_000_000,          // 2,000 wei a pixel
+            orchestrator_lock_wei: "20000000000000000".into(), // 20 face values of the default
+            ladder_ms: 12_000, // three attempts and a transcoder's return
+            verify_before_publish: false,
+        }
+    }
+}
+
+/// A rendition of a source of `width` x `height` for each rung that does not enlarge it, or one of the source's own size:
+/// (name, width, height, bit rate). Sides are even, and the shorter one is the rung's.
+pub fn ladder(rungs: &[Rung], width: u32, height: u32) -> Vec<(String, u32, u32, u32)> {
+    let short = width.min(height);
+    let fit = |rung: u32| {
+        let scale = |side: u32| {
+            let scaled = (u64::from(side) * u64::from(rung) + u64::from(short) / 2) / u64::from(short.max(1));
+            (scaled as u32 + 1) & !1
+        };
+        (scale(width), scale(height))
+    };
+    let mut ladder: Vec<_> = rungs
+        .iter()
+        .filter(|rung| rung.height <= short)
+        .map(|rung| {
+            let (w, h) = fit(rung.height);
+            (format!("{}p", rung.height), w, h, rung.bitrate)
+        })
+        .collect();
+    if ladder.is_empty()
+        && let Some(lowest) = rungs.iter().min_by_key(|r| r.height)
+    {
+        let even = short & !1;
+        let (w, h) = fit(even);
+        ladder.push((format!("{even}p"), w, h, lowest.bitrate));
+    }
+    ladder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizes(width: u32, height: u32) -> Vec<(String, u32, u32)> {
+        ladder(&BroadcasterConfig::default().ladder, width, height).into_iter().map(|(n, w, h, _)| (n, w, h)).collect()
+    }
+
+    #[test]
+    fn rungs_never_enlarge_the_source_and_keep_its_shape() {
+        assert_eq!(sizes(1280, 720), [("720p".into(), 1280, 720), ("480p".into(), 854, 480), ("360p".into(), 640, 360)]);
+        assert_eq!(sizes(720, 1280)[1], ("480p".into(), 480, 854));
+        assert_eq!(sizes(640, 360), [("360p".into(), 640, 360)]);
+        assert_eq!(sizes(640, 272), [("272p".into(), 640, 272)]);
+        assert_eq!(sizes(177, 145), [("144p".into(), 176, 144)]);
+    }
+}

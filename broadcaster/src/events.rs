@@ -1,0 +1,129 @@
+//! What flows inside the broadcaster: access units out of ingest, segments and parts out of the segmenter.
+//!
+//! Nothing here does anything. All times of video and of ingest are in ticks of 90 kHz; audio that has been packaged counts
+//! samples (its timescale is the sample rate).
+
+use bytes::Bytes;
+use millrace_media::cmaf::{AudioTrack, VideoTrack};
+
+/// Ticks per second of every video timestamp and of every timestamp out of ingest.
+pub const TICKS_PER_SECOND: i64 = 90_000;
+/// A timestamp further than this from its neighbour, forth or back, is a new timeline and no jitter. Encoders that lose their
+/// network for longer reconnect anyway.
+pub const TIMELINE_JUMP: i64 = 3 * TICKS_PER_SECOND;
+
+/// The two kinds of track a stream can have; one of each at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrackKind {
+    /// H.264.
+    Video,
+    /// AAC.
+    Audio,
+}
+
+/// One coded picture or one AAC frame, as the publisher sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessUnit {
+    /// Which track it belongs to.
+    pub track: TrackKind,
+    /// Decoding time in 90 kHz ticks. Rises strictly within a track, but for jumps back of more than three seconds.
+    pub dts: i64,
+    /// Presentation time in 90 kHz ticks, never before `dts`.
+    pub pts: i64,
+    /// True for an IDR picture; always true for audio.
+    pub key: bool,
+    /// NAL units with a length prefix of four bytes, or one raw AAC frame.
+    pub data: Bytes,
+}
+
+/// What a publication says, in order: one `Started`, then units and changes, then one `Ended`.
+#[derive(Debug, Clone)]
+pub enum IngestEvent {
+    /// The tracks are known and units follow.
+    Started {
+        /// Public name of the stream that the key stands for.
+        key_name: String,
+        /// The video track. Ingest refuses streams without one for now.
+        video: Option<VideoTrack>,
+        /// The audio track, absent in a video-only stream.
+        audio: Option<AudioTrack>,
+    },
+    /// One access unit.
+    Unit(AccessUnit),
+    /// The video configuration changed: what follows starts with an IDR of the new one.
+    VideoConfig(VideoTrack),
+    /// The audio configuration changed, or audio joined late.
+    AudioConfig(AudioTrack),
+    /// Nothing follows.
+    Ended {
+        /// True when the publisher said that it was done; false when it vanished or was cut off.
+        clean: bool,
+    },
+}
+
+/// What the segmenter makes of a publication. Segments count from 0 and audio shares the numbers of video.
+#[derive(Debug, Clone)]
+pub enum SegmentEvent {
+    /// A `ftyp`+`moov` that the video segments after it need.
+    VideoInit(Bytes, VideoTrack),
+    /// The same for audio.
+    AudioInit(Bytes, AudioTrack),
+    /// One `moof`+`mdat` of video.
+    VideoPart {
+        /// Segment that it belongs to.
+        seq: u64,
+        /// Place within the segment, from 0.
+        index: u32,
+        /// True when it starts with an IDR: the first of each segment.
+        independent: bool,
+        /// Presentation time of its first sample in decoding order, 90 kHz.
+        start_pts: i64,
+        /// Sum of its sample durations, 90 kHz ticks.
+        duration: i64,
+        /// The part.
+        bytes: Bytes,
+    },
+    /// The video segment is complete.
+    VideoSegmentEnd {
+        /// Which segment.
+        seq: u64,
+        /// Sum of its sample durations, 90 kHz ticks.
+        duration: i64,
+        /// Parts in it.
+        parts: u32,
+        /// Pictures in it.
+        frames: u32,
+        /// Wall clock of its start, unix milliseconds.
+        program_date_time: i64,
+    },
+    /// One `moof`+`mdat` of audio.
+    AudioPart {
+        /// Segment that it belongs to.
+        seq: u64,
+        /// Place within the segment, from 0.
+        index: u32,
+        /// Duration in samples.
+        duration: i64,
+        /// The part.
+        bytes: Bytes,
+    },
+    /// The audio segment is complete.
+    AudioSegmentEnd {
+        /// Which segment.
+        seq: u64,
+        /// Duration in 90 kHz ticks. Zero when no audio came for the segment: there is then nothing to serve.
+        duration: i64,
+        /// Parts in it.
+        parts: u32,
+    },
+    /// The encoding or the clock of the source changed: segment `seq` is the first after the break.
+    Discontinuity {
+        /// First segment after the break.
+        seq: u64,
+    },
+    /// The stream is over.
+    End {
+        /// As in [`IngestEvent::Ended`].
+        clean: bool,
+    },
+}

@@ -1,0 +1,255 @@
+//! Bodies of RTMP audio and video messages: FLV tags, and the FourCC form of Enhanced RTMP.
+//!
+//! Accepted are H.264 and AAC in either form. Any other codec is named in the error. Packet types, extensions (ModEx) and
+//! multitrack messages that are not understood are skipped, as the specification asks.
+
+use bytes::{Buf, Bytes};
+
+/// What one message carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tag {
+    /// An `avcC` record.
+    VideoConfig(Bytes),
+    /// One picture: NAL units with length prefixes, composition time in milliseconds, and what the tag says of its kind.
+    Video {
+        /// Presentation less decoding time, milliseconds, signed.
+        composition_ms: i32,
+        /// The access unit.
+        data: Bytes,
+    },
+    /// An AudioSpecificConfig.
+    AudioConfig(Bytes),
+    /// One raw AAC frame.
+    Audio(Bytes),
+    /// The track says that it ends.
+    End,
+    /// Nothing of use.
+    Skip,
+}
+
+/// Why a tag is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlvError {
+    /// A video codec other than H.264.
+    #[error("video codec {0} is not accepted: send H.264 (AVC)")]
+    VideoCodec(String),
+    /// An audio codec other than AAC.
+    #[error("audio codec {0} is not accepted: send AAC")]
+    AudioCodec(String),
+    /// The tag ends within its header.
+    #[error("an flv {0} tag ends within its header")]
+    Truncated(&'static str),
+}
+
+const AVC: u8 = 7;
+const AAC: u8 = 10;
+const EXTENDED_AUDIO: u8 = 9;
+/// Frame type of a tag that holds a command and no picture.
+const COMMAND_FRAME: u8 = 5;
+
+/// Packet types of Enhanced RTMP, the same for audio and video where both have them.
+mod packet {
+    pub(super) const SEQUENCE_START: u8 = 0;
+    pub(super) const CODED_FRAMES: u8 = 1;
+    pub(super) const SEQUENCE_END: u8 = 2;
+    pub(super) const CODED_FRAMES_X: u8 = 3;
+    pub(super) const VIDEO_MULTITRACK: u8 = 6;
+    pub(super) const AUDIO_MULTITRACK: u8 = 5;
+    pub(super) const MOD_EX: u8 = 7;
+}
+
+/// Reads the body of a video message.
+pub fn video(mut body: Bytes) -> Result<Tag, FlvError> {
+    const CUT: FlvError = FlvError::Truncated("video");
+    let Some(&first) = body.first() else { return Ok(Tag::Skip) }; // an empty message is a keep-alive of some encoders
+    body.advance(1);
+    if first & 0x80 != 0 {
+        return enhanced_video(first, body);
+    }
+    if first >> 4 == COMMAND_FRAME {
+        return Ok(Tag::Skip);
+    }
+    match first & 0x0F {
+        AVC => {}
+        other => return Err(FlvError::VideoCodec(video_codec_name(other))),
+    }
+    let (kind, composition_ms) = match body.first_chunk::<4>() {
+        Some([kind, time @ ..]) => (*kind, signed24(*time)),
+        None => return Err(CUT),
+    };
+    body.advance(4);
+    Ok(match kind {
+        0 if !body.is_empty() => Tag::VideoConfig(body),
+        1 if !body.is_empty() => Tag::Video { composition_ms, data: body },
+        2 => Tag::End,
+        _ => Tag::Skip,
+    })
+}
+
+fn enhanced_video(first: u8, mut body: Bytes) -> Result<Tag, FlvError> {
+    const CUT: FlvError = FlvError::Truncated("video");
+    let Some(kind) = skip_mod_ex(first & 0x0F, &mut body) else { return Err(CUT) };
+    if kind == packet::VIDEO_MULTITRACK || (first >> 4) & 7 == COMMAND_FRAME {
+        return Ok(Tag::Skip);
+    }
+    let Some(code) = body.first_chunk::<4>().copied() else { return Err(CUT) };
+    body.advance(4);
+    if &code != b"avc1" {
+        return Err(FlvError::VideoCodec(match &code {
+            b"hvc1" => "HEVC (hvc1)".into(),
+            b"av01" => "AV1 (av01)".into(),
+            b"vp09" => "VP9 (vp09)".into(),
+            other => four_cc(other),
+        }));
+    }
+    Ok(match kind {
+        packet::SEQUENCE_START => Tag::VideoConfig(body),
+        packet::CODED_FRAMES => {
+            let Some(time) = body.first_chunk::<3>().copied() else { return Err(CUT) };
+            body.advance(3);
+            Tag::Video { composition_ms: signed24(time), data: body }
+        }
+        packet::CODED_FRAMES_X => Tag::Video { composition_ms: 0, data: body },
+        packet::SEQUENCE_END => Tag::End,
+        _ => Tag::Skip,
+    })
+}
+
+/// Reads the body of an audio message.
+pub fn audio(mut body: Bytes) -> Result<Tag, FlvError> {
+    const CUT: FlvError = FlvError::Truncated("audio");
+    let Some(&first) = body.first() else { return Ok(Tag::Skip) };
+    body.advance(1);
+    match first >> 4 {
+        AAC => {
+            let Some(&kind) = body.first() else { return Err(CUT) };
+            body.advance(1);
+            Ok(match kind {
+                // FFmpeg sends an empty one first when it does not know the configuration yet.
+                0 if !body.is_empty() => Tag::AudioConfig(body),
+                1 if !body.is_empty() => Tag::Audio(body),
+                _ => Tag::Skip,
+            })
+        }
+        EXTENDED_AUDIO => enhanced_audio(first, body),
+        other => Err(FlvError::AudioCodec(audio_codec_name(other))),
+    }
+}
+
+fn enhanced_audio(first: u8, mut body: Bytes) -> Result<Tag, FlvError> {
+    const CUT: FlvError = FlvError::Truncated("audio");
+    let Some(kind) = skip_mod_ex(first & 0x0F, &mut body) else { return Err(CUT) };
+    if kind == packet::AUDIO_MULTITRACK {
+        return Ok(Tag::Skip);
+    }
+    let Some(code) = body.first_chunk::<4>().copied() else { return Err(CUT) };
+    body.advance(4);
+    if &code != b"mp4a" {
+        return Err(FlvError::AudioCodec(match &code {
+            b"Opus" => "Opus".into(),
+            b".mp3" => "MP3".into(),
+            b"ac-3" => "AC-3".into(),
+            b"ec-3" => "E-AC-3".into(),
+            b"fLaC" => "FLAC".into(),
+            other => four_cc(other),
+        }));
+    }
+    Ok(match kind {
+        packet::SEQUENCE_START => Tag::AudioConfig(body),
+        packet::CODED_FRAMES if !body.is_empty() => Tag::Audio(body),
+        packet::SEQUENCE_END => Tag::End,
+        _ => Tag::Skip,
+    })
+}
+
+/// Skips ModEx extensions in front of a packet and returns the packet's own type; `None` when the body ends within one.
+fn skip_mod_ex(mut kind: u8, body: &mut Bytes) -> Option<u8> {
+    while kind == packet::MOD_EX {
+        let mut size = usize::from(*body.first()?) + 1;
+        body.advance(1);
+        if size == 256 {
+            size = usize::from(u16::from_be_bytes(*body.first_chunk::<2>()?)) + 1;
+            body.advance(2);
+        }
+        if body.len() <= size {
+            return None;
+        }
+        body.advance(size);
+        kind = body.first()? & 0x0F; // high four bits: which extension it was
+        body.advance(1);
+    }
+    Some(kind)
+}
+
+fn signed24([a, b, c]: [u8; 3]) -> i32 {
+    i32::from_be_bytes([a, b, c, 0]) >> 8
+}
+
+fn four_cc(code: &[u8; 4]) -> String {
+    format!("'{}'", code.escape_ascii())
+}
+
+fn video_codec_name(id: u8) -> String {
+    match id {
+        2 => "Sorenson H.263 (FLV1)".into(),
+        3 | 6 => "Screen Video".into(),
+        4 | 5 => "VP6".into(),
+        12 => "HEVC (id 12)".into(),
+        other => format!("number {other}"),
+    }
+}
+
+fn audio_codec_name(id: u8) -> String {
+    match id {
+        0 | 3 => "PCM".into(),
+        1 => "ADPCM".into(),
+        2 | 14 => "MP3".into(),
+        4..=6 => "Nellymoser".into(),
+        7 | 8 => "G.711".into(),
+        11 => "Speex".into(),
+        other => format!("number {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(data: &'static [u8]) -> Bytes {
+        Bytes::from_static(data)
+    }
+
+    #[test]
+    fn h264_and_aac_are_read_in_both_forms() {
+        let frame = Tag::Video { composition_ms: -2, data: bytes(b"nal") };
+        assert_eq!(video(bytes(b"\x17\x01\xff\xff\xfenal")).unwrap(), frame);
+        assert_eq!(video(bytes(b"\x91avc1\xff\xff\xfenal")).unwrap(), frame);
+        assert_eq!(video(bytes(b"\x17\x00\0\0\0cfg")).unwrap(), Tag::VideoConfig(bytes(b"cfg")));
+        assert_eq!(video(bytes(b"\x90avc1cfg")).unwrap(), Tag::VideoConfig(bytes(b"cfg")));
+        assert_eq!(video(bytes(b"\x17\x02\0\0\0")).unwrap(), Tag::End);
+        assert_eq!(audio(bytes(b"\xaf\x01raw")).unwrap(), Tag::Audio(bytes(b"raw")));
+        assert_eq!(audio(bytes(b"\x91mp4araw")).unwrap(), Tag::Audio(bytes(b"raw")));
+    }
+
+    #[test]
+    fn extensions_tracks_and_unknown_packets_are_skipped() {
+        // ModEx of three bytes, then a CodedFramesX packet.
+        let tag = video(bytes(b"\x97\x02abc\x03avc1nal")).unwrap();
+        assert_eq!(tag, Tag::Video { composition_ms: 0, data: bytes(b"nal") });
+        assert_eq!(video(bytes(b"\x96whatever")).unwrap(), Tag::Skip);
+        assert_eq!(video(bytes(b"\x94avc1metadata")).unwrap(), Tag::Skip);
+        assert_eq!(video(Bytes::new()).unwrap(), Tag::Skip);
+        assert_eq!(audio(bytes(b"\xaf\x00")).unwrap(), Tag::Skip);
+        assert!(video(bytes(b"\x97\xff")).is_err());
+    }
+
+    #[test]
+    fn other_codecs_are_named() {
+        let name = |error: FlvError| error.to_string();
+        assert!(name(video(bytes(b"\x90hvc1cfg")).unwrap_err()).contains("HEVC"));
+        assert!(name(video(bytes(b"\x12data")).unwrap_err()).contains("H.263"));
+        assert!(name(video(bytes(b"\x14data")).unwrap_err()).contains("VP6"));
+        assert!(name(audio(bytes(b"\x2fdata")).unwrap_err()).contains("MP3"));
+        assert!(name(audio(bytes(b"\x90Opuscfg")).unwrap_err()).contains("Opus"));
+    }
+}

@@ -1,0 +1,27 @@
+//! RTMP ingest, with the parts of Enhanced RTMP v2 that a server for H.264 and AAC needs.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `server` | sockets, limits, names that are live: the only async file |
+//! | [`session`] | one connection: handshake, commands, deadlines |
+//! | [`handshake`], [`chunk`], [`amf0`], [`flv`] | the layers of the wire, each bounded on hostile input |
+//! | [`intake`] | tags become tracks and access units on one timeline |
+//!
+//! The protocol is written here rather than taken from a library, since neither of the two that exist could face strangers.
+//! `rml_rtmp` 0.8 reads AMF0 by unbounded recursion (one message of nested arrays overflows the stack and ends the process),
+//! indexes an empty `@setDataFrame`, keeps one buffer for all chunk streams so that interleaved messages corrupt each other, and
+//! bounds no message. `rtmp-rs` 0.6 reserves up to 16 MB for each of 65,600 chunk streams at their first chunk, is bound to its own
+//! sockets and cannot send the statuses or the reasons that encoders show. `rml_rtmp` is used where it is good: as a publisher in tests.
+
+pub mod amf0;
+pub mod chunk;
+pub mod flv;
+pub mod handshake;
+pub mod intake;
+mod server;
+pub mod session;
+#[cfg(test)]
+mod session_tests;
+
+pub use server::{APP, Keys, MAX_CONNECTIONS, Publication, RtmpServer};
+pub use session::Timeouts;

@@ -1,0 +1,450 @@
+//! One stream in the origin: which segments exist, which are listed, which are still fetchable. Sans-IO.
+//!
+//! The source decides the timeline. Each finished source segment gets a *slot* with its number, duration, date and
+//! discontinuity; every rendition fills the same slots, so all playlists agree on numbers, dates and discontinuities. Numbers
+//! continue when a publisher comes back.
+//!
+//! A slot of a rendition, once finished or declared a gap, never changes: a player may have seen it.
+
+use super::OriginError;
+use crate::events::TICKS_PER_SECOND;
+use crate::segmenter::{MAX_SEGMENT_BYTES, target_duration};
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// Name of the rendition that is the source itself.
+pub const SOURCE: &str = "source";
+/// Name of the audio rendition.
+pub const AUDIO: &str = "audio";
+/// Segments listed: 20 s at the usual 2 s, well over the three target durations that RFC 8216 asks of a live playlist, and
+/// enough for a player to pause a little.
+pub const WINDOW: usize = 10;
+/// A publisher that vanished may come back for so long before its playlists end.
+pub const LINGER: Duration = Duration::from_secs(10);
+/// Ended streams stay for players that are still reading the end: three windows.
+pub const KEEP_ENDED: Duration = Duration::from_secs(60);
+/// Bytes of one stream, all renditions: 20 s listed and 22 s delisted at 80 Mb/s. Past it the oldest segments go early.
+const MAX_STREAM_BYTES: usize = 512 << 20;
+/// Rendition segments may run so far ahead of the last finished source segment.
+const AHEAD: u64 = 2;
+
+/// One segment of the timeline that all renditions share.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) number: u64,
+    /// Ticks.
+    pub(super) duration: i64,
+    /// Unix milliseconds.
+    pub(super) date: i64,
+    pub(super) discontinuity: bool,
+    /// It is longer than the target duration: no playlist may list it.
+    pub(super) too_long: bool,
+    /// Once delisted: until when it stays fetchable.
+    evict_at: Option<Instant>,
+}
+
+/// Where a rendition's segment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    Open,
+    Ready,
+    Gap,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) init: u32,
+    pub(super) parts: Vec<Bytes>,
+    pub(super) progress: Progress,
+    pub(super) bytes: usize,
+    /// Own duration in ticks, where it differs from the slot's (audio).
+    pub(super) duration: Option<i64>,
+}
+
+/// What a rendition is, for the master playlist.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Description {
+    pub(super) codec: String,
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// Configured bit/s; 0 for what is only measured.
+    pub(super) bitrate: u32,
+    /// Audio only.
+    pub(super) channels: u8,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rendition {
+    pub(super) about: Description,
+    pub(super) segments: BTreeMap<u64, Segment>,
+    pub(super) inits: BTreeMap<u32, Bytes>,
+    next_init: u32,
+    /// It was taken out of the ladder: gaps from here on.
+    until: Option<u64>,
+    /// Highest bit rate of any segment, bit/s.
+    pub(super) peak: u64,
+    total_bits: u64,
+    total_ticks: u64,
+}
+
+impl Rendition {
+    /// Bit/s over all segments so far.
+    pub(super) fn average(&self) -> u64 {
+        (self.total_bits * TICKS_PER_SECOND as u64).checked_div(self.total_ticks).unwrap_or(0)
+    }
+
+    /// False once it was taken out of the ladder.
+    pub(super) fn is_active(&self) -> bool {
+        self.until.is_none()
+    }
+
+    fn progress(&self, slot: &Slot) -> Progress {
+        if slot.too_long || self.until.is_some_and(|until| slot.number >= until) {
+            return Progress::Gap;
+        }
+        self.segments.get(&slot.number).map_or(Progress::Open, |segment| segment.progress)
+    }
+}
+
+/// Tags an entry of a media playlist has.
+pub(super) struct Entry<'a> {
+    pub(super) slot: &'a Slot,
+    /// `None` for a gap.
+    pub(super) segment: Option<&'a Segment>,
+}
+
+/// The stream.
+pub(super) struct Stream {
+    /// Distinguishes the files of this process from those of one before it, for caches.
+    pub(super) tag: String,
+    slots: VecDeque<Slot>,
+    window_start: u64,
+    next_number: u64,
+    pub(super) discontinuity_sequence: u64,
+    breaks: BTreeSet<u64>,
+    pub(super) renditions: BTreeMap<String, Rendition>,
+    /// Order of the master playlist.
+    pub(super) ladder: Vec<String>,
+    pub(super) target: Option<i64>,
+    /// Frames per second of the source, once measured.
+    pub(super) frame_rate: Option<f64>,
+    publications: u64,
+    base: u64,
+    ended: Option<(Instant, bool)>,
+    bytes: usize,
+}
+
+impl Stream {
+    pub(super) fn new(tag: String) -> Self {
+        Self {
+            tag,
+            slots: VecDeque::new(),
+            window_start: 0,
+            next_number: 0,
+            discontinuity_sequence: 0,
+            breaks: BTreeSet::new(),
+            renditions: BTreeMap::new(),
+            ladder: Vec::new(),
+            target: None,
+            frame_rate: None,
+            publications: 0,
+            base: 0,
+            ended: None,
+            bytes: 0,
+        }
+    }
+
+    /// A publisher begins, or begins again. Returns the number of the publication and the number of its segment 0.
+    pub(super) fn begin(&mut self, now: Instant) -> (u64, u64) {
+        if self.is_over(now) {
+            // Players have seen the end: what follows is a new playlist, whose numbers only go on.
+            self.delist(self.next_number, now);
+            self.target = None;
+        }
+        (self.publications, self.base, self.ended) = (self.publications + 1, self.next_number, None);
+        if self.base > 0 {
+            self.breaks.insert(self.base);
+        }
+        for rendition in self.renditions.values_mut() {
+            for segment in rendition.segments.split_off(&self.base).into_values() {
+                self.bytes -= segment.bytes;
+            }
+            rendition.until = Some(self.base);
+        }
+        self.ladder.clear();
+        (self.publications, self.base)
+    }
+
+    pub(super) fn is_current(&self, publication: u64) -> bool {
+        self.publications == publication
+    }
+
+    /// Adds a rendition, or brings it back, from segment `from` on.
+    pub(super) fn add_rendition(&mut self, name: &str, from: u64, about: Description) {
+        let rendition = self.renditions.entry(name.to_owned()).or_default();
+        // Where it was absent, players have been shown gaps, and gaps they stay.
+        let (missing, from) = match rendition.until.take() {
+            Some(until) => (until, from.max(self.next_number)),
+            None if rendition.next_init == 0 => (self.window_start, from),
+            None => (from, from),
+        };
+        for number in missing.max(self.window_start)..from {
+            rendition.segments.entry(number).or_insert_with(gap);
+        }
+        rendition.about = about;
+        if name != AUDIO && !self.ladder.iter().any(|known| known == name) {
+            self.ladder.push(name.to_owned());
+        }
+    }
+
+    /// The init segment of the parts that follow. The same bytes again change nothing.
+    pub(super) fn set_init(&mut self, name: &str, bytes: Bytes) -> Result<(), OriginError> {
+        let rendition = self.renditions.get_mut(name).ok_or_else(|| unknown(name))?;
+        if rendition.inits.last_key_value().is_some_and(|(_, last)| *last == bytes) {
+            return Ok(());
+        }
+        rendition.inits.insert(rendition.next_init, bytes);
+        rendition.next_init += 1;
+        // Only what a kept segment needs is kept, and the newest.
+        let newest = rendition.next_init - 1;
+        let used: BTreeSet<u32> = rendition.segments.values().map(|segment| segment.init).collect();
+        rendition.inits.retain(|id, _| *id == newest || used.contains(id));
+        Ok(())
+    }
+
+    pub(super) fn set_codec(&mut self, name: &str, codec: String) {
+        if let Some(rendition) = self.renditions.get_mut(name) {
+            rendition.about.codec = codec;
+        }
+    }
+
+    pub(super) fn add_part(&mut self, name: &str, number: u64, index: u32, bytes: Bytes) -> Result<(), OriginError> {
+        if number < self.window_start {
+            return Ok(()); // too late to be of use to anyone
+        }
+        if number > self.next_number + AHEAD {
+            return Err(OriginError::TooFarAhead { number, newest: self.next_number });
+        }
+        let rendition = self.renditions.get_mut(name).ok_or_else(|| unknown(name))?;
+        let init = rendition.next_init.checked_sub(1).ok_or_else(|| OriginError::NoInit(name.to_owned()))?;
+        let segment = rendition.segments.entry(number).or_insert_with(|| Segment {
+            init,
+            parts: Vec::new(),
+            progress: Progress::Open,
+            bytes: 0,
+            duration: None,
+        });
+        if segment.progress != Progress::Open {
+            return Ok(()); // players have seen it: it stays as it is
+        }
+        if segment.parts.len() as u32 != index {
+            return Err(OriginError::PartOrder { number, index, expected: segment.parts.len() as u32 });
+        }
+        if segment.bytes + bytes.len() > MAX_SEGMENT_BYTES {
+            return Err(OriginError::SegmentTooLarge(number));
+        }
+        segment.bytes += bytes.len();
+        self.bytes += bytes.len();
+        segment.parts.push(bytes);
+        Ok(())
+    }
+
+    /// Forgets what came of an unfinished segment: another attempt follows.
+    pub(super) fn reset_segment(&mut self, name: &str, number: u64) {
+        if let Some(rendition) = self.renditions.get_mut(name)
+            && rendition.segments.get(&number).is_some_and(|segment| segment.progress == Progress::Open)
+            && let Some(segment) = rendition.segments.remove(&number)
+        {
+            self.bytes -= segment.bytes;
+        }
+    }
+
+    /// Finishes a segment of any rendition but the source's. `duration` is the segment's own, if it differs from the source's.
+    pub(super) fn finish_segment(&mut self, name: &str, number: u64, duration: Option<i64>) -> Result<(), OriginError> {
+        let slot_duration = self.slot(number).map(|slot| slot.duration);
+        let target = self.target;
+        let rendition = self.renditions.get_mut(name).ok_or_else(|| unknown(name))?;
+        let Some(segment) = rendition.segments.get_mut(&number) else {
+            // Nothing came for it (or it is long gone).
+            self.gap(name, number);
+            return Ok(());
+        };
+        if segment.progress != Progress::Open {
+            return Ok(());
+        }
+        let ticks = duration.or(slot_duration).unwrap_or(0);
+        if segment.parts.is_empty() || target.is_some_and(|target| rounded(ticks) > target) {
+            self.gap(name, number);
+            return Ok(());
+        }
+        segment.progress = Progress::Ready;
+        segment.duration = duration;
+        let bits = segment.bytes as u64 * 8;
+        if ticks > 0 {
+            rendition.total_bits += bits;
+            rendition.total_ticks += ticks as u64;
+            // A short rest of a segment says nothing about the rate (RFC 8216bis measures over half a target duration or more).
+            if rendition.peak == 0 || ticks >= target.unwrap_or(2) * TICKS_PER_SECOND / 2 {
+                rendition.peak = rendition.peak.max(bits * TICKS_PER_SECOND as u64 / ticks as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finishes the source's segment `number` and so opens its slot.
+    pub(super) fn finish_source(
+        &mut self,
+        number: u64,
+        duration: i64,
+        frames: u32,
+        date: i64,
+        now: Instant,
+    ) -> Result<(), OriginError> {
+        if number != self.next_number {
+            return Err(OriginError::SegmentOrder { number, expected: self.next_number });
+        }
+        let target = *self.target.get_or_insert_with(|| target_duration(duration));
+        let too_long = rounded(duration) > target;
+        if too_long {
+            let seconds = duration / TICKS_PER_SECOND;
+            tracing::warn!(
+                number,
+                seconds,
+                target,
+                "segment is longer than the playlist allows and is left out: shorten the keyframe interval"
+            );
+        }
+        if self.frame_rate.is_none() && duration > 0 {
+            self.frame_rate = Some(f64::from(frames) * TICKS_PER_SECOND as f64 / duration as f64);
+        }
+        let discontinuity = self.breaks.remove(&number);
+        self.slots.push_back(Slot { number, duration, date, discontinuity, too_long, evict_at: None });
+        self.next_number += 1;
+        self.finish_segment(SOURCE, number, None)?;
+        self.delist(self.next_number.saturating_sub(WINDOW as u64), now);
+        self.evict(now);
+        Ok(())
+    }
+
+    /// Declares that a rendition will never have this segment.
+    pub(super) fn gap(&mut self, name: &str, number: u64) {
+        let Some(rendition) = self.renditions.get_mut(name) else { return };
+        if number < self.window_start || number > self.next_number + AHEAD {
+            return;
+        }
+        let segment = rendition.segments.entry(number).or_insert_with(gap);
+        if segment.progress == Progress::Open {
+            self.bytes -= segment.bytes;
+            *segment = gap();
+        }
+    }
+
+    /// The first segment after a break of the source.
+    pub(super) fn break_at(&mut self, number: u64) {
+        self.breaks.insert(number);
+    }
+
+    pub(super) fn end(&mut self, clean: bool, now: Instant) {
+        self.ended = Some((now, clean));
+    }
+
+    /// True when the playlists have ended: no player waits for more.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.ended.is_some_and(|(at, clean)| clean || now >= at + LINGER)
+    }
+
+    /// True when nothing of it needs to be kept.
+    pub(super) fn is_spent(&self, now: Instant) -> bool {
+        self.ended.is_some_and(|(at, _)| now >= at + LINGER + KEEP_ENDED)
+    }
+
+    /// What a rendition's playlist lists, in order and without holes, and whether it has ended.
+    pub(super) fn entries<'a>(&'a self, rendition: &'a Rendition, now: Instant) -> (Vec<Entry<'a>>, bool) {
+        let mut entries = Vec::new();
+        let mut complete = true;
+        for slot in self.slots.iter().filter(|slot| slot.number >= self.window_start) {
+            let segment = match rendition.progress(slot) {
+                Progress::Open => {
+                    complete = false;
+                    break;
+                }
+                Progress::Gap => None,
+                Progress::Ready => rendition.segments.get(&slot.number),
+            };
+            entries.push(Entry { slot, segment });
+        }
+        // A rendition whose last segments are still being made ends when they are there, or when they are not coming.
+        let late = self.ended.is_some_and(|(at, _)| now >= at + LINGER);
+        (entries, self.is_over(now) && (complete || late))
+    }
+
+    /// A finished segment that may be fetched, listed or not.
+    pub(super) fn segment(&self, name: &str, number: u64) -> Option<&Segment> {
+        let segment = self.renditions.get(name)?.segments.get(&number)?;
+        (segment.progress == Progress::Ready).then_some(segment)
+    }
+
+    /// Number of the source segment that is not finished yet.
+    pub(super) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    pub(super) fn window_start(&self) -> u64 {
+        self.window_start
+    }
+
+    fn slot(&self, number: u64) -> Option<&Slot> {
+        let first = self.slots.front()?.number;
+        self.slots.get(usize::try_from(number.checked_sub(first)?).ok()?)
+    }
+
+    /// Takes the segments before `start` out of the playlists. They stay fetchable for their own duration and that of the
+    /// longest playlist that named them.
+    fn delist(&mut self, start: u64, now: Instant) {
+        let listed: i64 =
+            self.slots.iter().filter(|slot| slot.number >= self.window_start).map(|slot| slot.duration).sum();
+        for slot in &mut self.slots {
+            if slot.number < start && slot.evict_at.is_none() {
+                self.discontinuity_sequence += u64::from(slot.discontinuity);
+                slot.evict_at = Some(now + ticks(slot.duration) + ticks(listed));
+            }
+        }
+        self.window_start = self.window_start.max(start);
+    }
+
+    fn evict(&mut self, now: Instant) {
+        while let Some(oldest) = self.slots.front() {
+            let spent = oldest.evict_at.is_some_and(|at| now >= at);
+            if !spent && (self.bytes <= MAX_STREAM_BYTES || self.slots.len() == 1) {
+                break;
+            }
+            let number = oldest.number;
+            self.delist(number + 1, now);
+            self.slots.pop_front();
+            for rendition in self.renditions.values_mut() {
+                let kept = rendition.segments.split_off(&(number + 1));
+                for segment in std::mem::replace(&mut rendition.segments, kept).into_values() {
+                    self.bytes -= segment.bytes;
+                }
+            }
+        }
+    }
+}
+
+fn gap() -> Segment {
+    Segment { init: 0, parts: Vec::new(), progress: Progress::Gap, bytes: 0, duration: None }
+}
+
+fn unknown(name: &str) -> OriginError {
+    OriginError::UnknownRendition(name.to_owned())
+}
+
+/// Whole seconds, as the rule on target durations rounds.
+fn rounded(ticks: i64) -> i64 {
+    (ticks + TICKS_PER_SECOND / 2) / TICKS_PER_SECOND
+}
+
+fn ticks(ticks: i64) -> Duration {
+    Duration::from_micros(ticks.unsigned_abs() * 100 / 9)
+}

@@ -1,0 +1,290 @@
+//! The rules of live playlists, on a clock that the test owns.
+
+use super::playlist;
+use super::stream::{AUDIO, Description, KEEP_ENDED, LINGER, SOURCE, Stream, WINDOW};
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+const SECOND: i64 = 90_000;
+
+struct Bench {
+    stream: Stream,
+    now: Instant,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut bench = Self { stream: Stream::new("t".into()), now: Instant::now() };
+        bench.publish();
+        bench
+    }
+
+    fn publish(&mut self) -> u64 {
+        let (_, base) = self.stream.begin(self.now);
+        let about = |codec: &str, channels| Description {
+            codec: codec.into(),
+            width: 1280,
+            height: 720,
+            channels,
+            ..Description::default()
+        };
+        self.stream.add_rendition(SOURCE, base, about("avc1.64001f", 0));
+        self.stream.add_rendition(AUDIO, base, about("mp4a.40.2", 2));
+        let ladder = Description { bitrate: 1_000_000, ..about("avc1.4d401f", 0) };
+        self.stream.add_rendition("360p", base, ladder);
+        for name in [SOURCE, AUDIO, "360p"] {
+            self.stream.set_init(name, Bytes::from(format!("init of {name} at {base}"))).unwrap();
+        }
+        base
+    }
+
+    /// One segment of source and audio; time passes as it does live.
+    fn source(&mut self, number: u64, seconds: f64) {
+        let ticks = (seconds * SECOND as f64) as i64;
+        self.now += Duration::from_secs_f64(seconds);
+        for name in [SOURCE, AUDIO] {
+            self.stream.add_part(name, number, 0, Bytes::from(vec![0; 1000])).unwrap();
+        }
+        self.stream.finish_source(number, ticks, 60, number as i64 * 2000, self.now).unwrap();
+        self.stream.finish_segment(AUDIO, number, Some(ticks + 500)).unwrap();
+    }
+
+    fn rendition(&mut self, number: u64) {
+        self.stream.add_part("360p", number, 0, Bytes::from_static(b"part")).unwrap();
+        self.stream.finish_segment("360p", number, None).unwrap();
+    }
+
+    fn playlist(&self, name: &str) -> String {
+        playlist::media(&self.stream, name, self.now).map(|(text, _)| text).unwrap_or_default()
+    }
+
+    /// The segments of a playlist, gaps with a `-`.
+    fn listed(&self, name: &str) -> Vec<String> {
+        let mut gap = false;
+        let mut listed = Vec::new();
+        for line in self.playlist(name).lines() {
+            match line.split_once(".m4s") {
+                Some((number, _)) => {
+                    listed.push(if gap { format!("-{number}") } else { number.to_owned() });
+                    gap = false;
+                }
+                None => gap |= line == "#EXT-X-GAP",
+            }
+        }
+        listed
+    }
+
+    fn tag(&self, name: &str, tag: &str) -> u64 {
+        let text = self.playlist(name);
+        let value = text.lines().find_map(|line| line.strip_prefix(tag)).unwrap_or_else(|| panic!("{tag}: {text}"));
+        value.parse().unwrap()
+    }
+}
+
+#[test]
+fn a_late_rendition_ends_earlier_and_is_never_reordered() {
+    let mut bench = Bench::new();
+    for number in 0..3 {
+        bench.source(number, 2.0);
+    }
+    bench.rendition(0);
+    bench.rendition(2);
+    assert_eq!(bench.listed("360p"), ["0"]);
+    bench.rendition(1);
+    assert_eq!(bench.listed("360p"), ["0", "1", "2"]);
+}
+
+#[test]
+fn a_declared_gap_is_listed_and_stays_one() {
+    let mut bench = Bench::new();
+    for number in 0..3 {
+        bench.source(number, 2.0);
+    }
+    bench.rendition(0);
+    bench.stream.add_part("360p", 1, 0, Bytes::from_static(b"half")).unwrap();
+    bench.stream.gap("360p", 1);
+    bench.rendition(2);
+    assert_eq!(bench.listed("360p"), ["0", "-1", "2"]);
+    bench.rendition(1);
+    bench.stream.gap("360p", 2);
+    assert_eq!(bench.listed("360p"), ["0", "-1", "2"]);
+    assert!(bench.stream.segment("360p", 1).is_none());
+}
+
+#[test]
+fn a_new_attempt_replaces_an_unfinished_segment_only() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.stream.add_part("360p", 0, 0, Bytes::from_static(b"lost")).unwrap();
+    bench.stream.reset_segment("360p", 0);
+    bench.stream.set_init("360p", Bytes::from_static(b"another encoder")).unwrap();
+    bench.rendition(0);
+    bench.stream.reset_segment("360p", 0);
+    assert_eq!(bench.stream.segment("360p", 0).unwrap().parts, [&b"part"[..]]);
+    assert!(bench.playlist("360p").contains("init-1.mp4"));
+    assert!(bench.stream.add_part("360p", 1, 1, Bytes::new()).is_err(), "part 0 is missing");
+    assert!(bench.stream.add_part("360p", 99, 0, Bytes::new()).is_err(), "far ahead of the source");
+}
+
+#[test]
+fn variants_agree_on_sequence_numbers_discontinuities_and_target_duration() {
+    let mut bench = Bench::new();
+    for number in 0..25 {
+        if number == 5 || number == 20 {
+            bench.stream.break_at(number);
+        }
+        bench.source(number, 2.0);
+        bench.rendition(number);
+        for tag in ["#EXT-X-MEDIA-SEQUENCE:", "#EXT-X-DISCONTINUITY-SEQUENCE:", "#EXT-X-TARGETDURATION:"] {
+            let value = bench.tag(SOURCE, tag);
+            assert_eq!([bench.tag(AUDIO, tag), bench.tag("360p", tag)], [value; 2]);
+        }
+    }
+    assert_eq!(bench.tag(SOURCE, "#EXT-X-MEDIA-SEQUENCE:"), 15);
+    assert_eq!(bench.tag(SOURCE, "#EXT-X-DISCONTINUITY-SEQUENCE:"), 1);
+    assert_eq!(bench.playlist(SOURCE).matches("#EXT-X-DISCONTINUITY\n").count(), 1);
+    assert_eq!(bench.listed(SOURCE).len(), WINDOW);
+    assert!(bench.playlist(SOURCE).contains("#EXT-X-PROGRAM-DATE-TIME:1970-01-01T00:00:30.000Z"));
+}
+
+#[test]
+fn a_removed_segment_stays_fetchable_for_its_duration_and_the_playlists() {
+    let mut bench = Bench::new();
+    let mut gone_at = None;
+    for number in 0..40 {
+        bench.source(number, 2.0);
+        let listed = bench.listed(SOURCE).contains(&"0".to_owned());
+        let fetchable = bench.stream.segment(SOURCE, 0).is_some();
+        assert!(fetchable || !listed);
+        if !fetchable && gone_at.is_none() {
+            gone_at = Some(number);
+        }
+    }
+    // Delisted with segment 10; then 2 s of its own and 22 s of the playlist that named it, at most, as 11 to 12 segments.
+    assert!((21..=23).contains(&gone_at.unwrap()), "{gone_at:?}");
+}
+
+#[test]
+fn a_segment_beyond_the_target_duration_is_a_gap_in_every_variant() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.rendition(0);
+    bench.source(1, 6.0);
+    bench.rendition(1);
+    bench.source(2, 2.4);
+    for name in [SOURCE, AUDIO, "360p"] {
+        assert_eq!(bench.listed(name)[..2], ["0", "-1"], "{name}");
+        for line in bench.playlist(name).lines().filter_map(|line| line.strip_prefix("#EXTINF:")) {
+            let seconds: f64 = line.trim_end_matches(',').parse().unwrap();
+            assert!(seconds.round() <= 2.0);
+        }
+    }
+    assert_eq!(bench.listed(SOURCE), ["0", "-1", "2"]);
+}
+
+#[test]
+fn a_long_first_segment_sets_a_long_target_duration() {
+    let mut bench = Bench::new();
+    bench.source(0, 8.33);
+    assert_eq!(bench.tag(SOURCE, "#EXT-X-TARGETDURATION:"), 8);
+}
+
+#[test]
+fn a_clean_end_is_listed_at_once_and_an_unclean_one_after_the_linger() {
+    for clean in [true, false] {
+        let mut bench = Bench::new();
+        bench.source(0, 2.0);
+        bench.stream.end(clean, bench.now);
+        assert_eq!(bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"), clean);
+        bench.now += LINGER;
+        assert!(bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+        assert!(!bench.stream.is_spent(bench.now));
+        assert!(bench.stream.is_spent(bench.now + KEEP_ENDED));
+    }
+}
+
+#[test]
+fn a_rendition_that_is_still_being_made_ends_when_it_is_complete() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.source(1, 2.0);
+    bench.rendition(0);
+    bench.stream.end(true, bench.now);
+    assert!(!bench.playlist("360p").contains("#EXT-X-ENDLIST"));
+    bench.rendition(1);
+    assert!(bench.playlist("360p").contains("#EXT-X-ENDLIST"));
+}
+
+#[test]
+fn a_publisher_that_comes_back_in_time_continues_the_playlist_with_a_discontinuity() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.source(1, 2.0);
+    bench.rendition(0);
+    bench.stream.end(false, bench.now);
+    bench.now += LINGER / 2;
+    assert_eq!(bench.publish(), 2);
+    bench.source(2, 2.0);
+    bench.rendition(2);
+    assert_eq!(bench.listed(SOURCE), ["0", "1", "2"]);
+    let text = bench.playlist(SOURCE);
+    let after = text.split_once("#EXT-X-DISCONTINUITY\n").unwrap().1;
+    assert!(after.starts_with("#EXT-X-MAP:URI=\"init-1.mp4"));
+    assert!(!text.contains("ENDLIST"));
+    // What the first publication's transcoder still owes may come, or be given up.
+    assert_eq!(bench.listed("360p"), ["0"]);
+    bench.rendition(1);
+    assert_eq!(bench.listed("360p"), ["0", "1", "2"]);
+}
+
+#[test]
+fn after_the_end_was_listed_a_new_publication_is_a_new_playlist_with_rising_numbers() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.stream.end(true, bench.now);
+    assert_eq!(bench.publish(), 1);
+    bench.source(1, 6.0);
+    assert_eq!(bench.listed(SOURCE), ["1"]);
+    assert_eq!(bench.tag(SOURCE, "#EXT-X-MEDIA-SEQUENCE:"), 1);
+    assert_eq!(bench.tag(SOURCE, "#EXT-X-TARGETDURATION:"), 6);
+}
+
+#[test]
+fn a_rendition_that_left_the_ladder_goes_on_as_gaps_and_can_return() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.rendition(0);
+    bench.stream.end(false, bench.now);
+    let (_, base) = bench.stream.begin(bench.now);
+    bench.stream.add_rendition(SOURCE, base, Description::default());
+    bench.stream.add_rendition(AUDIO, base, Description::default());
+    bench.source(1, 2.0);
+    bench.source(2, 2.0);
+    assert_eq!(bench.listed("360p"), ["0", "-1", "-2"]);
+    bench.stream.add_rendition("360p", 3, Description::default());
+    bench.source(3, 2.0);
+    bench.rendition(3);
+    assert_eq!(bench.listed("360p"), ["0", "-1", "-2", "3"]);
+}
+
+#[test]
+fn the_master_lists_source_and_ladder_with_audio_once_the_source_is_measured() {
+    let mut bench = Bench::new();
+    assert!(playlist::master(&bench.stream).is_none());
+    bench.source(0, 2.0);
+    let text = playlist::master(&bench.stream).unwrap();
+    let variants: Vec<_> = text.lines().filter(|line| line.starts_with("#EXT-X-STREAM-INF:")).collect();
+    assert_eq!(variants.len(), 2);
+    // 1000 bytes in 2 s each of video and audio (whose segment is 500 ticks longer)
+    assert!(variants[0].contains("BANDWIDTH=7988,AVERAGE-BANDWIDTH=7988,CODECS=\"avc1.64001f,mp4a.40.2\""), "{text}");
+    assert!(variants[0].contains("RESOLUTION=1280x720,FRAME-RATE=30.000,AUDIO=\"audio\""), "{text}");
+    assert!(variants[1].contains("BANDWIDTH=1103988"), "{text}");
+    assert!(text.contains("#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\"") && text.contains("CHANNELS=\"2\""));
+}
+
+#[test]
+fn names_that_could_leave_their_path_are_refused() {
+    for name in ["", "..", "a/b", "a b", ".hidden", &"x".repeat(65)] {
+        assert!(super::Origin::new().stream(name).is_err(), "{name}");
+    }
+}

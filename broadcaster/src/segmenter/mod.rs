@@ -1,0 +1,244 @@
+//! The segmenter: access units in, CMAF segments and parts out. Sans-IO: it reads no clock and waits for nothing.
+//!
+//! Video decides. A segment begins with an IDR and ends before the first IDR past the target; audio is cut at the same times.
+//! A sample is written once the next one has shown its duration, so each track is one access unit behind its publisher.
+//!
+//! Times. Each *epoch* (from the start, or from a discontinuity, to the next) begins with an IDR, whose decoding time becomes
+//! [`START`] in the first epoch and the end of what was before in later ones: output times never run backwards or below zero.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `mod` | epochs, discontinuities, what cuts a segment |
+//! | `video`, `audio` | samples into parts, parts into segments |
+
+mod audio;
+mod video;
+
+#[cfg(test)]
+mod tests;
+
+use crate::events::{AccessUnit, IngestEvent, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
+use audio::Audio;
+use millrace_media::cmaf::{self, AudioTrack, CmafError, Track, VideoTrack};
+use std::collections::VecDeque;
+use video::Video;
+
+/// Where output times start: room for audio that begins before the first picture.
+pub const START: i64 = TICKS_PER_SECOND;
+/// A segment ends at the first IDR from here on: what players and transcoders are tuned to.
+pub const SEGMENT_TARGET: i64 = 2 * TICKS_PER_SECOND;
+/// RTMP rounds times to milliseconds and encoders place IDRs by frame count: an IDR this close to the target is on it.
+const SEGMENT_SLACK: i64 = TICKS_PER_SECOND / 10;
+/// No part is longer, unless one frame is. With 210 ms every common rate fills it to 90 % or more: 24 and 23.976 fps (5 frames),
+/// 25 (5), 29.97 and 30 (6), 50 (10), 60 (12); AAC at 44.1 and 48 kHz (9). With 200 ms, 24 and 29.97 fps would reach 83 % only,
+/// below what LL-HLS asks.
+pub const PART_TARGET: i64 = 210 * TICKS_PER_SECOND / 1000;
+/// A segment that was cut early, to keep the next below the target duration, is at least so long.
+const SEGMENT_LEAST: i64 = TICKS_PER_SECOND / 2;
+/// Bytes of one segment: ten seconds at 25 Mb/s. A stream without keyframes ends here.
+pub const MAX_SEGMENT_BYTES: usize = 32 << 20;
+/// Seconds of one segment, for streams of few bytes: six times the longest usual keyframe interval.
+pub const MAX_SEGMENT_SECONDS: i64 = 60;
+/// Audio frames that wait for video to catch up: ten seconds. Of a publisher whose video stands still for longer, the oldest go.
+const MAX_HELD_AUDIO: usize = 500;
+
+/// Why a stream cannot go on. The message is for its publisher.
+#[derive(Debug, thiserror::Error)]
+pub enum SegmenterError {
+    /// The stream has no video.
+    #[error("the stream has no video track: audio-only streams are not served yet")]
+    NoVideo,
+    /// No keyframe for too many bytes or too long.
+    #[error(
+        "no keyframe for {seconds} s and {bytes} bytes, the limits are {MAX_SEGMENT_SECONDS} s and {MAX_SEGMENT_BYTES} bytes: \
+         set the encoder's keyframe interval to 2 s"
+    )]
+    NoKeyframe {
+        /// Seconds since the last.
+        seconds: i64,
+        /// Bytes since the last.
+        bytes: usize,
+    },
+    /// The samples cannot be packaged.
+    #[error("packaging failed: {0}")]
+    Cmaf(#[from] CmafError),
+}
+
+/// State of one publication. Numbers count from 0.
+#[derive(Default)]
+pub struct Segmenter {
+    video: Option<VideoTrack>,
+    audio: Option<AudioTrack>,
+    epoch: Option<Epoch>,
+    /// Audio ahead of video, in input time. It outlives epochs: audio may cross a break before video does.
+    held: VecDeque<AccessUnit>,
+    /// Where the next epoch begins in output time.
+    next_base: Option<i64>,
+    next_seq: u64,
+    /// The next IDR begins a new epoch.
+    broken: bool,
+    /// Since when pictures are dropped for want of an IDR, input ticks.
+    waiting_since: Option<i64>,
+    /// Longest distance of two IDRs so far, ticks.
+    longest_gop: i64,
+    /// Longest segment that the playlist can carry, ticks; known from the first segment on.
+    limit: Option<i64>,
+    out: Vec<SegmentEvent>,
+}
+
+/// One stretch of input on one timeline and one configuration.
+struct Epoch {
+    /// Output time less input time, ticks.
+    shift: i64,
+    video: Video,
+    audio: Option<Audio>,
+}
+
+impl Segmenter {
+    /// Takes one event. `now_ms` is the wall clock in unix milliseconds, which dates the segments.
+    pub fn push(&mut self, now_ms: i64, event: IngestEvent) -> Result<Vec<SegmentEvent>, SegmenterError> {
+        match event {
+            IngestEvent::Started { video, audio, .. } => {
+                (self.video, self.audio) = (Some(video.ok_or(SegmenterError::NoVideo)?), audio);
+                self.broken = true;
+            }
+            IngestEvent::Unit(unit) if unit.track == TrackKind::Video => self.video_unit(now_ms, unit)?,
+            IngestEvent::Unit(unit) => self.audio_unit(unit)?,
+            IngestEvent::VideoConfig(track) => {
+                self.close_epoch()?;
+                self.video = Some(track);
+            }
+            IngestEvent::AudioConfig(track) => {
+                // Audio of the new configuration waits for the next keyframe: all tracks break at the same segment.
+                self.broken = true;
+                self.audio = Some(track);
+                if let Some(Epoch { shift, video, audio: Some(audio) }) = &mut self.epoch {
+                    audio.close(&mut self.held, *shift, video.last_input(), &mut self.out)?;
+                }
+            }
+            IngestEvent::Ended { clean } => {
+                self.close_epoch()?;
+                self.out.push(SegmentEvent::End { clean });
+            }
+        }
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    fn video_unit(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
+        if let Some(epoch) = &self.epoch
+            && (unit.dts - epoch.video.last_input()).abs() > TIMELINE_JUMP
+        {
+            self.close_epoch()?;
+        }
+        let broken = self.broken || self.epoch.is_none();
+        if broken && unit.key {
+            return self.open_epoch(now_ms, unit);
+        }
+        // Pictures between a break and the next IDR can be decoded by nobody; the old epoch goes on when only audio broke.
+        let Some(epoch) = &mut self.epoch else {
+            let seconds = (unit.dts - *self.waiting_since.get_or_insert(unit.dts)) / TICKS_PER_SECOND;
+            return if seconds > MAX_SEGMENT_SECONDS {
+                Err(SegmenterError::NoKeyframe { seconds, bytes: 0 })
+            } else {
+                Ok(())
+            };
+        };
+        let dts = unit.dts + epoch.shift;
+        epoch.video.flush_pending(dts, &mut self.out)?;
+        if unit.key {
+            let elapsed = dts - epoch.video.segment_start();
+            self.longest_gop = self.longest_gop.max(epoch.video.since_key(dts));
+            // An encoder that adds keyframes at scene cuts would now and then make a segment that the playlist cannot carry.
+            let next_too_long =
+                elapsed >= SEGMENT_LEAST && self.limit.is_some_and(|limit| elapsed + self.longest_gop > limit);
+            if elapsed + SEGMENT_SLACK >= SEGMENT_TARGET || next_too_long {
+                let longest = || target_duration(elapsed) * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1;
+                self.limit.get_or_insert_with(longest);
+                epoch.video.end_segment(&mut self.out)?;
+                let seq = epoch.video.begin_segment(dts);
+                if let Some(audio) = &mut epoch.audio {
+                    audio.boundary(seq, unit.pts + epoch.shift);
+                }
+            }
+        }
+        epoch.video.take(unit, epoch.shift);
+        epoch.release_audio(&mut self.held, &mut self.out)?;
+        let (seconds, bytes) = epoch.video.size();
+        if bytes > MAX_SEGMENT_BYTES || seconds > MAX_SEGMENT_SECONDS {
+            return Err(SegmenterError::NoKeyframe { seconds, bytes });
+        }
+        Ok(())
+    }
+
+    fn audio_unit(&mut self, unit: AccessUnit) -> Result<(), SegmenterError> {
+        self.held.push_back(unit);
+        if self.held.len() > MAX_HELD_AUDIO {
+            self.held.pop_front();
+        }
+        match &mut self.epoch {
+            Some(epoch) => epoch.release_audio(&mut self.held, &mut self.out),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes all that is complete. The epoch is over; its successor waits for an IDR.
+    fn close_epoch(&mut self) -> Result<(), SegmenterError> {
+        self.broken = true;
+        let Some(mut epoch) = self.epoch.take() else { return Ok(()) };
+        epoch.video.flush_last(&mut self.out)?;
+        epoch.video.end_segment(&mut self.out)?;
+        if let Some(audio) = &mut epoch.audio {
+            audio.finish(&mut self.held, epoch.shift, epoch.video.last_input(), &mut self.out)?;
+        }
+        self.next_seq = epoch.video.seq() + 1;
+        let audio_end = epoch.audio.as_ref().map_or(0, Audio::end);
+        self.next_base = Some(epoch.video.end().max(audio_end));
+        Ok(())
+    }
+
+    fn open_epoch(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
+        let Some(video) = self.video.clone() else { return Ok(()) };
+        if let Some(epoch) = &mut self.epoch {
+            epoch.video.flush_pending(unit.dts + epoch.shift, &mut self.out)?;
+        }
+        self.close_epoch()?;
+        (self.broken, self.waiting_since) = (false, None);
+        let base = self.next_base.unwrap_or(START);
+        let shift = base - unit.dts;
+        if self.next_base.is_some() {
+            self.out.push(SegmentEvent::Discontinuity { seq: self.next_seq });
+        }
+        self.out.push(SegmentEvent::VideoInit(cmaf::write_init(&Track::Video(video.clone()))?, video));
+        let audio = match &self.audio {
+            Some(track) => {
+                let init = cmaf::write_init(&Track::Audio(track.clone()))?;
+                self.out.push(SegmentEvent::AudioInit(init, track.clone()));
+                Some(Audio::new(track, self.next_seq, unit.pts + shift, self.next_base.is_none()))
+            }
+            None => None,
+        };
+        let mut video = Video::new(self.next_seq, base, now_ms);
+        video.take(unit, shift);
+        let epoch = self.epoch.insert(Epoch { shift, video, audio });
+        epoch.release_audio(&mut self.held, &mut self.out)
+    }
+}
+
+impl Epoch {
+    fn release_audio(
+        &mut self,
+        held: &mut VecDeque<AccessUnit>,
+        out: &mut Vec<SegmentEvent>,
+    ) -> Result<(), SegmenterError> {
+        match &mut self.audio {
+            Some(audio) => audio.release(held, self.shift, self.video.last_input(), out),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The target duration in whole seconds of a playlist whose first segment takes `first` ticks. It never changes after, so it is
+/// chosen when that segment is known, and later segments are cut to fit it where the encoder's keyframes allow.
+pub fn target_duration(first: i64) -> i64 {
+    (first.max(SEGMENT_TARGET) + TICKS_PER_SECOND / 2) / TICKS_PER_SECOND
+}

@@ -1,0 +1,265 @@
+//! The segmenter on made-up streams: what is cut where, and that no time is lost.
+
+use super::*;
+use bytes::Bytes;
+use millrace_media::cmaf::read_part;
+
+fn avcc() -> Bytes {
+    let sps =
+        [0x67, 0x42, 0xC0, 0x0A, 0xD9, 0x04, 0x26, 0xC0, 0x44, 0, 0, 3, 0, 4, 0, 0, 3, 0, 0xC8, 0x3C, 0x48, 0x99, 0x20];
+    let pps = [0x68, 0xCB, 0x83, 0xCB, 0x20];
+    let mut record = vec![1, 0x42, 0xC0, 0x0A, 0xFF, 0xE1, 0, sps.len() as u8];
+    record.extend(sps);
+    record.extend([1, 0, pps.len() as u8]);
+    record.extend(pps);
+    record.into()
+}
+
+fn video_track() -> VideoTrack {
+    VideoTrack::h264(avcc()).unwrap()
+}
+
+fn audio_track(sample_rate: u32) -> AudioTrack {
+    AudioTrack { sample_rate, channels: 2, config: Bytes::from_static(&[0x12, 0x10]) }
+}
+
+fn started(audio: Option<AudioTrack>) -> IngestEvent {
+    IngestEvent::Started { key_name: "demo".into(), video: Some(video_track()), audio }
+}
+
+/// Milliseconds, as RTMP gives them.
+fn picture(ms: i64, key: bool) -> IngestEvent {
+    let data = Bytes::from_static(if key { &[0, 0, 0, 1, 0x65] } else { &[0, 0, 0, 1, 0x41] });
+    IngestEvent::Unit(AccessUnit { track: TrackKind::Video, dts: ms * 90, pts: ms * 90, key, data })
+}
+
+fn sound(ms: i64) -> IngestEvent {
+    let data = Bytes::from_static(b"raw");
+    IngestEvent::Unit(AccessUnit { track: TrackKind::Audio, dts: ms * 90, pts: ms * 90, key: true, data })
+}
+
+/// Frame `n` of a stream with `num`/`den` frames per second, rounded to milliseconds as encoders do.
+fn frame_ms(n: i64, num: i64, den: i64) -> i64 {
+    n * 1000 * den / num
+}
+
+fn run(segmenter: &mut Segmenter, events: impl IntoIterator<Item = IngestEvent>) -> Vec<SegmentEvent> {
+    events.into_iter().flat_map(|event| segmenter.push(1_000_000, event).unwrap()).collect()
+}
+
+/// `(seq, duration, frames)` of each video segment.
+fn segments(events: &[SegmentEvent]) -> Vec<(u64, i64, u32)> {
+    let end = |event: &SegmentEvent| match *event {
+        SegmentEvent::VideoSegmentEnd { seq, duration, frames, .. } => Some((seq, duration, frames)),
+        _ => None,
+    };
+    events.iter().filter_map(end).collect()
+}
+
+/// `(seq, duration)` of each audio segment.
+fn audio_segments(events: &[SegmentEvent]) -> Vec<(u64, i64)> {
+    let end = |event: &SegmentEvent| match *event {
+        SegmentEvent::AudioSegmentEnd { seq, duration, .. } => Some((seq, duration)),
+        _ => None,
+    };
+    events.iter().filter_map(end).collect()
+}
+
+fn samples(events: &[SegmentEvent], of: TrackKind) -> Vec<cmaf::Sample> {
+    let part = |event: &SegmentEvent| match (of, event) {
+        (TrackKind::Video, SegmentEvent::VideoPart { bytes, .. })
+        | (TrackKind::Audio, SegmentEvent::AudioPart { bytes, .. }) => Some(read_part(bytes).unwrap()),
+        _ => None,
+    };
+    events.iter().filter_map(part).flatten().collect()
+}
+
+fn contiguous(samples: &[cmaf::Sample]) -> bool {
+    samples.windows(2).all(|pair| pair[0].dts + i64::from(pair[0].duration) == pair[1].dts)
+}
+
+#[test]
+fn parts_fill_85_to_100_percent_of_the_part_target_at_every_common_rate() {
+    for (num, den) in [(24, 1), (24000, 1001), (25, 1), (30, 1), (30000, 1001), (50, 1), (60, 1), (60000, 1001)] {
+        let mut segmenter = Segmenter::default();
+        let frames = 20 * num / den;
+        let gop = (2 * num + den / 2) / den;
+        let pictures = (0..frames).map(|n| picture(frame_ms(n, num, den), n % gop == 0));
+        let stream = std::iter::once(started(None)).chain(pictures).chain([IngestEvent::Ended { clean: true }]);
+        let events = run(&mut segmenter, stream);
+        assert_eq!(segments(&events).len() as i64, (frames + gop - 1) / gop, "{num}/{den}");
+        let mut short = Vec::new();
+        for event in &events {
+            match *event {
+                SegmentEvent::VideoPart { index, independent, duration, .. } => {
+                    assert!(duration <= PART_TARGET, "{num}/{den}: a part of {duration}");
+                    assert_eq!(independent, index == 0);
+                    short.push(duration * 100 < PART_TARGET * 85);
+                }
+                SegmentEvent::VideoSegmentEnd { .. } => {
+                    short.pop(); // the last part is what is left
+                    assert!(!short.contains(&true), "{num}/{den}");
+                    short.clear();
+                }
+                _ => {}
+            }
+        }
+        let samples = samples(&events, TrackKind::Video);
+        assert_eq!(samples.len() as i64, frames);
+        assert!(contiguous(&samples));
+        assert_eq!(samples[0].dts, START);
+    }
+}
+
+#[test]
+fn audio_is_cut_where_video_is_and_does_not_drift_with_milliseconds() {
+    for rate in [44_100, 48_000] {
+        let mut events = vec![started(Some(audio_track(rate)))];
+        let (mut frame, mut sound_frame) = (0, 0);
+        // Interleaved by time for 60 s.
+        while frame < 1800 {
+            let (video, audio) = (frame_ms(frame, 30, 1), frame_ms(sound_frame, i64::from(rate), 1024));
+            if audio <= video {
+                events.push(sound(audio));
+                sound_frame += 1;
+            } else {
+                events.push(picture(video, frame % 60 == 0));
+                frame += 1;
+            }
+        }
+        events.push(IngestEvent::Ended { clean: true });
+        let events = run(&mut Segmenter::default(), events);
+        let (video, audio) = (segments(&events), audio_segments(&events));
+        assert_eq!(video.len(), 30);
+        assert_eq!(audio.iter().map(|a| a.0).collect::<Vec<_>>(), (0..30).collect::<Vec<_>>());
+        let frame_ticks = 1024 * 90_000 / i64::from(rate);
+        let mut ends = (0, 0);
+        for ((_, v, _), (_, a)) in video.iter().zip(&audio).take(29) {
+            ends = (ends.0 + v, ends.1 + a);
+            assert!((ends.0 - ends.1).abs() <= frame_ticks + 2, "{ends:?}");
+        }
+        let samples = samples(&events, TrackKind::Audio);
+        assert_eq!(samples.len() as i64, sound_frame);
+        assert!(contiguous(&samples), "sample counting leaves no holes");
+        let full = events.iter().filter_map(|event| match event {
+            SegmentEvent::AudioPart { duration, .. } => Some(duration * 90_000 / i64::from(rate)),
+            _ => None,
+        });
+        assert!(full.clone().all(|duration| duration <= PART_TARGET));
+        assert!(full.filter(|duration| duration * 100 >= PART_TARGET * 85).count() > 250);
+    }
+}
+
+#[test]
+fn a_gap_in_audio_beyond_the_resync_threshold_is_a_hole_and_not_a_shift() {
+    let mut events = vec![started(Some(audio_track(48_000)))];
+    for n in 0..100 {
+        events.push(picture(n * 40, n % 50 == 0));
+        // 21.33 ms frames, two per picture on average; none between 1.0 and 1.5 s.
+        for k in 0..2 {
+            let ms = n * 40 + k * 20;
+            if !(1000..1500).contains(&ms) {
+                events.push(sound(ms));
+            }
+        }
+    }
+    let events = run(&mut Segmenter::default(), events);
+    let samples = samples(&events, TrackKind::Audio);
+    let holes: Vec<_> = samples.windows(2).filter(|p| p[1].dts - p[0].dts > 1024).collect();
+    assert_eq!(holes.len(), 1);
+    let at_ms = (holes[0][1].dts * 1000 / 48_000) - 1000;
+    assert!((1499..1502).contains(&at_ms), "{at_ms}");
+}
+
+#[test]
+fn a_jump_of_time_is_a_discontinuity_and_output_time_goes_on() {
+    for jump in [-50_000, 10_000] {
+        let mut events = vec![started(Some(audio_track(48_000)))];
+        for n in 0..200 {
+            let offset = 60_000 + if n >= 100 { jump } else { 0 };
+            // Audio crosses the jump a little before video does.
+            let audio_offset = 60_000 + if n >= 97 { jump } else { 0 };
+            events.push(sound(n * 40 + audio_offset));
+            events.push(sound(n * 40 + 20 + audio_offset));
+            events.push(picture(n * 40 + offset, n % 50 == 0));
+        }
+        events.push(IngestEvent::Ended { clean: false });
+        let events = run(&mut Segmenter::default(), events);
+        let breaks: Vec<_> = events.iter().filter(|e| matches!(e, SegmentEvent::Discontinuity { seq: 2 })).collect();
+        assert_eq!(breaks.len(), 1, "{jump}");
+        assert_eq!(segments(&events).iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(audio_segments(&events).iter().map(|s| s.0).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let samples = samples(&events, TrackKind::Video);
+        assert_eq!(samples.len(), 200);
+        assert!(samples.windows(2).all(|pair| pair[0].dts < pair[1].dts));
+        assert!(matches!(events.last(), Some(SegmentEvent::End { clean: false })));
+    }
+}
+
+#[test]
+fn a_new_configuration_breaks_at_the_next_keyframe_with_new_inits() {
+    let mut segmenter = Segmenter::default();
+    run(&mut segmenter, [started(Some(audio_track(48_000)))]);
+    let events = run(&mut segmenter, (0..30).map(|n| picture(n * 40, n == 0)));
+    assert_eq!(events.iter().filter(|e| matches!(e, SegmentEvent::VideoInit(..))).count(), 1);
+    let audio = IngestEvent::AudioConfig(audio_track(44_100));
+    let events = run(&mut segmenter, std::iter::once(audio).chain((30..60).map(|n| picture(n * 40, n == 50))));
+    let order: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            SegmentEvent::VideoSegmentEnd { .. } => Some("end"),
+            SegmentEvent::Discontinuity { seq: 1 } => Some("break"),
+            SegmentEvent::VideoInit(..) => Some("video"),
+            SegmentEvent::AudioInit(_, track) => Some(if track.sample_rate == 44_100 { "audio" } else { "old" }),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["end", "break", "video", "audio"]);
+}
+
+#[test]
+fn keyframes_at_scene_cuts_never_make_a_segment_longer_than_the_target_duration_allows() {
+    // Two seconds at most between keyframes, and extra ones where scenes change.
+    let extra = [17, 130, 260, 275, 391, 555];
+    let mut events = vec![started(None)];
+    let mut last = 0;
+    for n in 0..900i64 {
+        let key = n == 0 || n - last == 50 || (n > 100 && extra.contains(&n));
+        if key {
+            last = n;
+        }
+        events.push(picture(n * 40, key));
+    }
+    let events = run(&mut Segmenter::default(), events);
+    let segments = segments(&events);
+    let target = target_duration(segments[0].1);
+    assert_eq!(target, 2);
+    assert!(segments.iter().all(|s| (s.1 + 45_000) / 90_000 <= target), "{segments:?}");
+}
+
+#[test]
+fn a_stream_without_keyframes_ends_with_a_reason() {
+    let mut segmenter = Segmenter::default();
+    run(&mut segmenter, [started(None)]);
+    let error = (0..2000).find_map(|n| segmenter.push(0, picture(n * 40, n == 0)).err()).unwrap();
+    assert!(error.to_string().contains("keyframe interval"));
+    let mut never = Segmenter::default();
+    run(&mut never, [started(None)]);
+    assert!((0..2000).any(|n| never.push(0, picture(n * 40, false)).is_err()));
+}
+
+#[test]
+fn program_date_time_follows_media_time_from_the_clock_at_the_start() {
+    let events = run(
+        &mut Segmenter::default(),
+        std::iter::once(started(None)).chain((0..201).map(|n| picture(7_000 + n * 40, n % 50 == 0))),
+    );
+    let dates: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            SegmentEvent::VideoSegmentEnd { program_date_time, .. } => Some(*program_date_time),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(dates, [1_000_000, 1_002_000, 1_004_000, 1_006_000]);
+}

@@ -1,0 +1,36 @@
+//! The contracts' interfaces, generated from `artifacts/`. Documented in Solidity, beside this file.
+#![allow(missing_docs, reason = "generated: the Solidity sources carry the documentation")]
+#![allow(clippy::too_many_arguments, reason = "generated: as many arguments as the contract has")]
+
+use alloy::sol;
+
+sol!(
+    #[sol(rpc)]
+    #[derive(Debug, PartialEq, Eq)]
+    Registry,
+    "artifacts/Registry.json"
+);
+
+sol!(
+    #[sol(rpc)]
+    #[derive(Debug, PartialEq, Eq)]
+    TicketBroker,
+    "artifacts/TicketBroker.json"
+);
+
+impl From<millrace_tickets::Ticket> for TicketBroker::Ticket {
+    fn from(t: millrace_tickets::Ticket) -> Self {
+        let millrace_tickets::Ticket {
+            payer,
+            payee,
+            faceValue,
+            winProb,
+            nonce,
+            expiry,
+            payeeCommit,
+            payerRand,
+            workHash,
+        } = t;
+        Self { payer, payee, faceValue, winProb, nonce, expiry, payeeCommit, payerRand, workHash }
+    }
+}

@@ -1,0 +1,138 @@
+//! A node's account: its key on its chain with its database, and the two ends of money that stand on them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::signers::local::PrivateKeySigner;
+use millrace_contracts::{Addresses, Chain, ChainError};
+use millrace_store::{SegmentRow, Store, StoreError};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::purse::Purse;
+use crate::redeem::{Policy, Redeemer};
+use crate::sign::Pen;
+use crate::till::Till;
+use crate::unix_now_ms;
+
+/// The database's file name in the node's data folder.
+pub const DATABASE: &str = "state.sqlite";
+
+/// Why there is no account.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// A value of the configuration.
+    #[error("{key} is {value:?}: {reason}")]
+    Config {
+        /// Which key.
+        key: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads a value of the configuration.
+pub fn parse<T: std::str::FromStr>(key: &'static str, value: &str) -> Result<T, AccountError>
+where
+    T::Err: std::fmt::Display,
+{
+    value.parse().map_err(|e: T::Err| AccountError::Config { key, value: value.to_owned(), reason: e.to_string() })
+}
+
+/// A node's account.
+pub struct Account {
+    /// The node's name for people.
+    pub name: String,
+    /// When it was opened, unix milliseconds.
+    pub started_ms: u64,
+    /// Signs.
+    pub pen: Pen,
+    /// Pays.
+    pub purse: Purse,
+    /// Is paid.
+    pub till: Arc<Till>,
+    /// The chain.
+    pub chain: Chain,
+    /// The database.
+    pub store: Store,
+    /// The chain's endpoint, as configured.
+    pub rpc_url: String,
+    /// The commitment to this node's sampling secret, which it names in every assignment.
+    pub sample_commit: B256,
+}
+
+impl Account {
+    /// Opens the account of `signer`: the database in `data_dir`, bound to the chain at `rpc_url` with `contracts`.
+    pub async fn open(
+        name: &str,
+        data_dir: &Path,
+        rpc_url: &str,
+        contracts: Addresses,
+        signer: PrivateKeySigner,
+    ) -> Result<Self, AccountError> {
+        let chain = Chain::connect(rpc_url, contracts, signer.clone()).await?;
+        let store = Store::open(&data_dir.join(DATABASE).to_string_lossy()).await?;
+        store.bind_domain(&chain.domain()).await?;
+        let pen = Pen::new(signer, chain.domain(), store.clone());
+        let secret = store.setting_or("sampling_secret", &rand::random::<[u8; 32]>()).await?;
+        Ok(Self {
+            name: name.to_owned(),
+            started_ms: unix_now_ms(),
+            purse: Purse::new(pen.clone(), store.clone()),
+            till: Arc::new(Till::open(store.clone(), chain.clone()).await?),
+            pen,
+            chain,
+            store,
+            rpc_url: rpc_url.to_owned(),
+            sample_commit: keccak256(secret),
+        })
+    }
+
+    /// The node's address.
+    pub fn address(&self) -> Address {
+        self.pen.address()
+    }
+
+    /// What takes this node's winners to the chain.
+    pub fn redeemer(&self, batch: usize, after_s: u64) -> Redeemer {
+        Redeemer {
+            store: self.store.clone(),
+            chain: self.chain.clone(),
+            till: self.till.clone(),
+            policy: Policy { batch: batch as u64, after: Duration::from_secs(after_s) },
+        }
+    }
+
+    /// Registers the node with at least `bond`, again and again until it succeeds or `stop`: without a place in the
+    /// registry nobody finds it.
+    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256, stop: &CancellationToken) -> bool {
+        const RETRY: Duration = Duration::from_secs(2);
+        loop {
+            match self.chain.register(roles, uri, fingerprint, bond).await {
+                Ok(()) => return true,
+                Err(error) => warn!(%error, "not registered yet"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = stop.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Writes what became of a segment. The journal is for people: that it cannot be written stops nothing.
+    pub async fn log_segment(&self, row: SegmentRow) {
+        if let Err(error) = self.store.log_segment(&row).await {
+            warn!(%error, "the journal could not be written");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The paying end: one purse per node, one pair per payee. A ticket is in the database before it is signed, and the same
+//! work is always paid by the same bytes (`millrace_store::pairs`).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256, U256};
+use millrace_contracts::{Chain, ChainError};
+use millrace_store::{IssueError, PayerPair, Store, StoreError};
+use millrace_tickets::{Due, Signed, Terms, Ticket};
+use tokio::sync::Mutex;
+use tracing::info;
+
+use crate::sign::Pen;
+use crate::unix_now_ms;
+
+/// Payees that one node may have at once; the database brings back one that was put away.
+const MAX_PAYEES: usize = 1_024;
+
+/// Why nothing was paid.
+#[derive(Debug, thiserror::Error)]
+pub enum PurseError {
+    /// The payee has not quoted.
+    #[error("{0} has not quoted terms: connect to it first")]
+    Unknown(Address),
+    /// No ticket could be issued.
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    /// The database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain refused.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+struct Pair {
+    payer: PayerPair,
+    terms: Terms,
+}
+
+/// Pays tickets.
+pub struct Purse {
+    pen: Pen,
+    store: Store,
+    pairs: Mutex<HashMap<Address, Arc<Mutex<Pair>>>>,
+}
+
+impl Purse {
+    /// A purse whose tickets are signed by `pen`.
+    pub fn new(pen: Pen, store: Store) -> Self {
+        Self { pen, store, pairs: Mutex::default() }
+    }
+
+    /// Opens the pair with `payee` under the terms it has quoted, and queues the commits that came with them.
+    pub async fn open(&self, payee: Address, terms: Terms, commits: Vec<B256>) -> Result<(), PurseError> {
+        let mut pairs = self.pairs.lock().await;
+        let pair = match pairs.get(&payee) {
+            Some(pair) => pair.clone(),
+            None => {
+                if pairs.len() >= MAX_PAYEES {
+                    pairs.retain(|_, pair| Arc::strong_count(pair) > 1);
+                }
+                let (domain, signer) = (*self.pen.domain(), self.pen.signer().clone());
+                let payer = PayerPair::open(self.store.clone(), domain, signer, payee).await?;
+                let pair = Arc::new(Mutex::new(Pair { payer, terms }));
+                pairs.insert(payee, pair.clone());
+                pair
+            }
+        };
+        drop(pairs);
+        let mut pair = pair.lock().await;
+        pair.terms = terms;
+        pair.payer.offer_commits(commits);
+        Ok(())
+    }
+
+    async fn pair(&self, payee: Address) -> Result<Arc<Mutex<Pair>>, PurseError> {
+        self.pairs.lock().await.get(&payee).cloned().ok_or(PurseError::Unknown(payee))
+    }
+
+    /// The ticket that pays `work_hash`, worth `price` wei: on disk, signed, and the same whenever the same work is paid.
+    pub async fn pay(&self, payee: Address, work_hash: B256, price: U256) -> Result<Signed<Ticket>, PurseError> {
+        let pair = self.pair(payee).await?;
+        let mut pair = pair.lock().await;
+        let due = Due { work_hash, price, terms: pair.terms };
+        Ok(pair.payer.issue(unix_now_ms(), &due, B256::from(rand::random::<[u8; 32]>())).await?)
+    }
+
+    /// Takes the acknowledgement of the ticket for `work_hash`, and the commits that came with it.
+    pub async fn acknowledged(&self, payee: Address, work_hash: B256, commits: Vec<B256>) -> Result<(), PurseError> {
+        let pair = self.pair(payee).await?;
+        let mut pair = pair.lock().await;
+        pair.payer.offer_commits(commits);
+        Ok(pair.payer.acked(work_hash).await?)
+    }
+
+    /// Sees to it that at least half of `lock` is locked for `payee`, topping it up to the whole.
+    pub async fn keep_funded(&self, chain: &Chain, payee: Address, lock: U256) -> Result<(), PurseError> {
+        let pair = chain.pair(self.pen.address(), payee).await?;
+        let usable = pair.locked.saturating_sub(pair.pending_unlock);
+        if usable < lock / U256::from(2) {
+            let missing = lock - usable;
+            chain.fund(payee, missing).await?;
+            info!(%payee, wei = %missing, "locked money for a payee");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,289 @@
+//! The worker's end of one attempt at a segment: take the offer, keep the source as it comes, send rendition parts and the
+//! receipt, and take the ticket. Whether to accept, and how the work is done, is the caller's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, U256, aliases::U40};
+use bytes::Bytes;
+use millrace_tickets::{
+    Assignment, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, Verdict, hashes::PREPAID_SEGMENTS, prepay_work_hash,
+    price, profiles_hash, rendition_root,
+};
+use millrace_wire::messages::{Down, Refusal, RefusalCode, SegmentOpen, Up};
+use millrace_wire::{Channel, Receiver, RecvError, SendError, Sender};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::assign::{Rendition, SOURCE_TIMEOUT, parts_root, pixels};
+use crate::sign::{Pen, SignError};
+use crate::source::Source;
+use crate::till::{Accepted, Till, TillError};
+use crate::unix_now;
+
+/// The offer follows the opening of its stream within this.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+/// A ticket follows its receipt within this: the payer verifies first.
+pub const PAY_TIMEOUT: Duration = Duration::from_secs(15);
+/// A message may wait this long for a peer that reads slowly.
+const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most renditions that one segment may ask for.
+pub const MAX_RENDITIONS: usize = 12;
+
+/// Counts the frames of a part, or says why it is none. Called on every part before it is kept.
+pub type CountFrames = fn(&[u8]) -> Result<u32, String>;
+
+/// Why a segment ended without a payment.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Nothing came, or nothing readable.
+    #[error("no segment came on the stream: {0}")]
+    Receive(#[from] RecvError),
+    /// The assigner does not read, or is gone.
+    #[error("the assigner takes no more: {0}")]
+    Send(#[from] SendError),
+    /// The assigner broke the protocol.
+    #[error("the assigner broke the protocol: {0}")]
+    Protocol(String),
+    /// The assigner gave the segment up.
+    #[error("the assigner gave the segment up: {0}")]
+    Cancelled(String),
+    /// The receipt could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// The ticket was refused, and the payer was told.
+    #[error("the ticket was refused: {0}")]
+    Till(#[from] TillError),
+}
+
+/// How a delivered segment ended.
+#[derive(Debug, Clone)]
+pub enum Settled {
+    /// Paid.
+    Paid {
+        /// Whether the ticket won.
+        accepted: Accepted,
+        /// The price, wei.
+        price: U256,
+    },
+    /// The assigner judged the work and refused it, signed.
+    Failed(Signed<Verdict>),
+}
+
+/// An order of the assigner, beside the source's parts.
+#[derive(Debug)]
+enum Order {
+    Assignment(Signed<Assignment>),
+    Ticket(Signed<Ticket>),
+    Failed(Signed<Verdict>),
+    Gone(String),
+}
+
+/// A segment that is offered to us.
+pub struct Job {
+    /// The offer.
+    pub open: SegmentOpen,
+    /// The source, which grows as it comes.
+    pub source: Arc<Source>,
+    assigner: Address,
+    sender: Sender,
+    orders: mpsc::Receiver<Order>,
+    reading: Option<AbortOnDropHandle<()>>,
+    receiver: Option<(Receiver, CountFrames, mpsc::Sender<Order>)>,
+}
+
+impl Job {
+    /// Takes the offer from a fresh stream of `assigner`.
+    pub async fn receive(channel: Channel, assigner: Address, count: CountFrames) -> Result<Self, ServeError> {
+        let (sender, mut receiver) = channel.split();
+        let open = match receiver.recv_within::<Up>(OPEN_TIMEOUT).await? {
+            Some(Up::Open(open)) => open,
+            _ => return Err(ServeError::Protocol("a segment's stream starts with its offer".into())),
+        };
+        if open.profiles.is_empty() || open.profiles.len() > MAX_RENDITIONS {
+            return Err(ServeError::Protocol(format!(
+                "a segment asks for 1 to {MAX_RENDITIONS} renditions, and this one for {}",
+                open.profiles.len()
+            )));
+        }
+        let source = Arc::new(Source::new(open.source_init.clone()));
+        let (orders_in, orders) = mpsc::channel(4);
+        let receiver = Some((receiver, count, orders_in));
+        Ok(Self { open, source, assigner, sender, orders, reading: None, receiver })
+    }
+
+    /// The assigner's address.
+    pub fn assigner(&self) -> Address {
+        self.assigner
+    }
+
+    /// Refuses the segment, saying why.
+    pub async fn refuse(mut self, code: RefusalCode, message: impl Into<String>) -> Result<(), ServeError> {
+        let refusal = Refusal { code, message: message.into() };
+        self.send(&Down::Refused(refusal)).await?;
+        Ok(self.sender.finish_and_wait(SEND_TIMEOUT).await?)
+    }
+
+    /// Takes the prepayment that follows the first offer of a stream: [`PREPAID_SEGMENTS`] tickets for `price` each.
+    pub async fn take_prepayment(&mut self, till: &Till, terms: &Terms, price: U256) -> Result<(), ServeError> {
+        self.start_reading();
+        for index in 0..PREPAID_SEGMENTS {
+            let Order::Ticket(ticket) = self.order(OPEN_TIMEOUT, "prepay the stream").await? else {
+                return Err(ServeError::Protocol("a stream is prepaid before its first part".into()));
+            };
+            let work = prepay_work_hash(self.open.stream, self.assigner, till.payee(), index);
+            self.take_ticket(till, ticket, terms, work, price).await?;
+        }
+        Ok(())
+    }
+
+    /// Accepts the segment; its parts flow into [`Job::source`] from now on.
+    pub async fn accept(&mut self) -> Result<(), ServeError> {
+        self.start_reading();
+        self.send(&Down::Accepted).await
+    }
+
+    fn start_reading(&mut self) {
+        if let Some((receiver, count, orders)) = self.receiver.take() {
+            let reading = tokio::spawn(read(receiver, self.source.clone(), count, orders));
+            self.reading = Some(AbortOnDropHandle::new(reading));
+        }
+    }
+
+    /// Sends one message to the assigner.
+    pub async fn send(&mut self, message: &Down) -> Result<(), ServeError> {
+        Ok(self.sender.send_within(message, SEND_TIMEOUT).await?)
+    }
+
+    async fn order(&mut self, limit: Duration, what: &str) -> Result<Order, ServeError> {
+        match tokio::time::timeout(limit, self.orders.recv()).await {
+            Ok(Some(Order::Gone(why))) => Err(ServeError::Cancelled(why)),
+            Ok(Some(order)) => Ok(order),
+            Ok(None) => Err(ServeError::Cancelled("the stream ended".into())),
+            Err(_) => Err(ServeError::Cancelled(format!("it did not {what} within {} s", limit.as_secs()))),
+        }
+    }
+
+    /// Waits until the assigner gives the segment up, for a `select!` beside the work. Orders that are due later stay.
+    pub async fn assignment(&mut self, terms: &Terms, pen: &Pen) -> Result<Signed<Assignment>, ServeError> {
+        let protocol = |what: String| ServeError::Protocol(what);
+        let Order::Assignment(assignment) = self.order(SOURCE_TIMEOUT, "sign the assignment").await? else {
+            return Err(protocol("a ticket came before the assignment".into()));
+        };
+        let signer = assignment
+            .recover(pen.domain())
+            .map_err(|e| protocol(format!("its assignment has no valid signature: {e}")))?;
+        let body = &assignment.body;
+        let open = &self.open;
+        let due = price(terms, pixels(open, self.source.frames()));
+        if signer != self.assigner || body.payer != self.assigner || body.worker != pen.address() {
+            return Err(protocol("its assignment is not between the two of us".into()));
+        }
+        if (body.streamId, body.seq, body.attempt) != (open.stream, open.seq, open.attempt) {
+            return Err(protocol("its assignment is for another segment".into()));
+        }
+        if body.sourceHash != self.source.hash() || body.profileHash != profiles_hash(&open.profiles) {
+            return Err(protocol("its assignment names other bytes or another ladder than it sent".into()));
+        }
+        if body.price < due {
+            return Err(protocol(format!("its assignment pays {} wei where {due} are due", body.price)));
+        }
+        Ok(assignment)
+    }
+
+    /// Signs the receipt for `renditions`, sends it, and waits for the verdict: a ticket, or a signed refusal.
+    pub async fn deliver(
+        mut self,
+        assignment: &Signed<Assignment>,
+        facts: Vec<RenditionFacts>,
+        renditions: &[Rendition],
+        duration: u64,
+        terms: &Terms,
+        pen: &Pen,
+        till: &Till,
+    ) -> Result<Settled, ServeError> {
+        let body = SegmentReceipt {
+            assignmentHash: pen.digest(&assignment.body),
+            renditionRoot: rendition_root(&facts),
+            hashRoot: parts_root(renditions),
+            pixels: facts.iter().map(|f| u64::from(f.width) * u64::from(f.height) * u64::from(f.frames)).sum(),
+            frames: facts.iter().map(|f| f.frames).sum(),
+            duration,
+            time: U40::from(unix_now()),
+        };
+        let receipt = pen.sign(body).await?;
+        let work = pen.digest(&receipt.body);
+        self.send(&Down::Receipt { receipt, facts }).await?;
+        match self.order(PAY_TIMEOUT, "pay or refuse").await? {
+            Order::Ticket(ticket) => {
+                let price = assignment.body.price;
+                let accepted = self.take_ticket(till, ticket, terms, work, price).await?;
+                self.sender.finish_and_wait(SEND_TIMEOUT).await?;
+                Ok(Settled::Paid { accepted, price })
+            }
+            Order::Failed(verdict) => {
+                let signer = verdict.recover(pen.domain()).ok();
+                if signer != Some(self.assigner) || verdict.body.receiptHash != work || verdict.body.pass {
+                    return Err(ServeError::Protocol("its refusal is not for this receipt".into()));
+                }
+                Ok(Settled::Failed(verdict))
+            }
+            _ => Err(ServeError::Protocol("a receipt is answered by a ticket or a refusal".into())),
+        }
+    }
+
+    async fn take_ticket(
+        &mut self,
+        till: &Till,
+        ticket: Signed<Ticket>,
+        terms: &Terms,
+        work: B256,
+        price: U256,
+    ) -> Result<Accepted, ServeError> {
+        match till.accept(&ticket, self.assigner, terms, work, price).await {
+            Ok(accepted) => {
+                self.send(&Down::TicketAck { commits: accepted.commits.clone() }).await?;
+                Ok(accepted)
+            }
+            Err(refused) => {
+                self.send(&Down::TicketRejected { reason: refused.to_string() }).await?;
+                Err(refused.into())
+            }
+        }
+    }
+}
+
+/// Reads the assigner's direction to its end: parts into the source, all else to the job.
+async fn read(mut receiver: Receiver, source: Arc<Source>, count: CountFrames, orders: mpsc::Sender<Order>) {
+    let gone = loop {
+        let order = match receiver.recv_within::<Up>(SOURCE_TIMEOUT).await {
+            Ok(Some(Up::Part { index, bytes })) => match keep(&source, count, index, bytes) {
+                Ok(()) => continue,
+                Err(why) => break why,
+            },
+            Ok(Some(Up::End { assignment, parts })) => {
+                if source.parts().len() != parts as usize {
+                    break format!("{parts} parts were announced and others came");
+                }
+                source.end();
+                Order::Assignment(assignment)
+            }
+            Ok(Some(Up::Ticket(ticket))) => Order::Ticket(ticket),
+            Ok(Some(Up::Failed(verdict))) => Order::Failed(verdict),
+            Ok(Some(Up::Cancel { reason })) => break reason,
+            Ok(Some(Up::Open(_))) => break "a second offer came on one stream".into(),
+            Ok(None) => break "the stream ended".into(),
+            Err(e) => break e.to_string(),
+        };
+        if orders.send(order).await.is_err() {
+            return; // the job is over
+        }
+    };
+    source.abort();
+    let _ = orders.send(Order::Gone(gone)).await; // the job may be over, too
+}
+
+fn keep(source: &Source, count: CountFrames, index: u32, bytes: Bytes) -> Result<(), String> {
+    let frames = count(&bytes)?;
+    source.push(index, bytes, frames).map_err(|e| e.to_string())
+}

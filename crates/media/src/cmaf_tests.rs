@@ -1,0 +1,119 @@
+use super::*;
+
+fn video() -> VideoTrack {
+    // 1920x1080 High from a published sample; see `h264`.
+    let sps: &[u8] = &[
+        0x67, 0x64, 0x00, 0x2a, 0xac, 0x24, 0x8c, 0x07, 0x80, 0x22, 0x7e, 0x5c, 0x04, 0x40, 0x00, 0x00, 0x03, 0x00,
+        0x40, 0x00, 0x00, 0x1e, 0x38, 0xa0, 0x00, 0x0b, 0x71, 0xb0, 0x00, 0x16, 0xe3, 0x7b, 0xde, 0xe0, 0x3e, 0x11,
+        0x08, 0xa7,
+    ];
+    let config =
+        AvcConfig { sps: vec![Bytes::copy_from_slice(sps)], pps: vec![Bytes::from_static(&[0x68, 0xde, 0xbc, 0xb0])] };
+    VideoTrack::h264(config.to_record().unwrap()).unwrap()
+}
+
+fn audio() -> AudioTrack {
+    AudioTrack { sample_rate: 48_000, channels: 2, config: Bytes::from_static(&[0x11, 0x90]) }
+}
+
+/// Six frames with B-frames, as an encoder orders them; the second cut of two decides where the key frames are.
+fn samples(keys: [bool; 6]) -> Vec<Sample> {
+    let order = [0, 3, 1, 2, 5, 4];
+    (0..6)
+        .map(|i| Sample {
+            dts: 9_000 + 3_000 * i as i64,
+            pts: 9_000 + 3_000 * order[i] + 3_000,
+            duration: 3_000,
+            key: keys[i],
+            data: Bytes::from(vec![i as u8; i + 1]),
+        })
+        .collect()
+}
+
+#[test]
+fn init_segments_keep_their_track() {
+    for track in [Track::Video(video()), Track::Audio(audio())] {
+        assert_eq!(read_init(&write_init(&track).unwrap()).unwrap(), track);
+    }
+    assert_eq!(video().codec_string(), "avc1.64002a");
+    assert_eq!(audio().codec_string(), "mp4a.40.2");
+    assert_eq!((video().width, video().height, video().timescale), (1920, 1080, 90_000));
+}
+
+#[test]
+fn parts_keep_times_durations_keys_and_bytes() {
+    let keys = [
+        [true, false, false, false, false, false],
+        [false; 6],
+        [true; 6],
+        [false, true, false, false, true, false],
+        [true, true, false, true, true, true],
+    ];
+    for keys in keys {
+        let samples = samples(keys);
+        assert_eq!(read_part(&write_part(7, &samples).unwrap()).unwrap(), samples, "{keys:?}");
+    }
+    let mut uneven = samples([true, false, false, false, false, false]);
+    uneven[5].duration = 2_999;
+    assert_eq!(read_part(&write_part(1, &uneven).unwrap()).unwrap(), uneven);
+    // Times far along in a long live stream, past 32 bits.
+    for sample in &mut uneven {
+        sample.dts += 1 << 40;
+        sample.pts = sample.dts - 5;
+    }
+    assert_eq!(read_part(&write_part(1, &uneven).unwrap()).unwrap(), uneven);
+}
+
+#[test]
+fn what_cannot_be_written_is_refused_with_a_reason() {
+    assert!(matches!(write_part(1, &[]), Err(CmafError::SampleCount(0))));
+    let mut early = samples([true; 6]);
+    early[0].dts = -1;
+    assert!(matches!(write_part(1, &early), Err(CmafError::Time { index: 0, dts: -1, .. })));
+    let mut gap = samples([true; 6]);
+    gap[3].dts += 1;
+    assert!(matches!(write_part(1, &gap), Err(CmafError::Time { index: 3, .. })));
+}
+
+#[test]
+fn bent_and_cut_bytes_are_refused_or_read_and_never_panic() {
+    let part = write_part(7, &samples([true, false, false, true, false, false])).unwrap();
+    let inits = [write_init(&Track::Video(video())).unwrap(), write_init(&Track::Audio(audio())).unwrap()];
+    for whole in inits.iter().chain([&part]) {
+        for at in 0..whole.len() {
+            let _ = (read_init(&whole[..at]), read_part(&whole[..at]));
+            let mut bent = whole.to_vec();
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                bent[at] = value;
+                let _ = (read_init(&bent), read_part(&bent));
+            }
+        }
+    }
+    assert!(read_part(&part[..part.len() - 1]).is_err());
+    assert!(read_part(b"").is_err());
+    assert!(read_init(&vec![0; MAX_INIT + 1]).is_err());
+}
+
+#[test]
+fn a_run_that_claims_billions_of_samples_is_refused_before_memory_is_taken() {
+    let mut part = write_part(7, &samples([true; 6])).unwrap().to_vec();
+    let trun = part.windows(4).position(|w| w == b"trun").unwrap();
+    part[trun + 8..trun + 12].copy_from_slice(&u32::MAX.to_be_bytes());
+    assert!(read_part(&part).is_err());
+    // No field per sample, so that the count alone stands for the samples.
+    part[trun + 4..trun + 8].copy_from_slice(&[1, 0, 0, 1]);
+    assert!(read_part(&part).is_err());
+}
+
+#[test]
+fn boxes_nested_without_end_do_not_exhaust_the_stack() {
+    let mut nest = Vec::new();
+    for _ in 0..MAX_INIT / 8 {
+        let size = nest.len() as u32 + 8;
+        let mut outer = size.to_be_bytes().to_vec();
+        outer.extend_from_slice(b"moov");
+        outer.append(&mut nest);
+        nest = outer;
+    }
+    assert!(read_init(&nest).is_err());
+}

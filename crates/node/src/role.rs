@@ -1,0 +1,24 @@
+//! What a role hands to the program that runs it.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use tokio::task::JoinHandle;
+
+use crate::http::Readiness;
+
+/// A role that is running.
+pub struct Serving {
+    /// Its own calls, under `/api`.
+    pub api: Router,
+    /// What it serves beside the API and the console.
+    pub rest: Router,
+    /// Whether it can do its work.
+    pub ready: Readiness,
+    /// Where encoders publish by RTMP.
+    pub rtmp: Option<SocketAddr>,
+    /// Where peers connect by QUIC.
+    pub quic: Option<SocketAddr>,
+    /// Ends when the role has drained, after its stop token was cancelled.
+    pub work: JoinHandle<()>,
+}

@@ -1,0 +1,67 @@
+//! The sections of the configuration that every role has.
+
+use serde::{Deserialize, Serialize};
+
+/// `[node]`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NodeConfig {
+    /// A name for people.
+    pub name: String,
+    /// Where keys and the database are kept.
+    pub data_dir: String,
+    /// TCP address of API, console and metrics.
+    pub http_listen: String,
+    /// Other nodes that the console shows.
+    pub peers: Vec<PeerLink>,
+}
+
+/// Another node that the console shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerLink {
+    /// `broadcaster`, `orchestrator` or `transcoder`.
+    pub role: String,
+    /// A name for people.
+    pub name: String,
+    /// The origin of its HTTP API.
+    pub url: String,
+}
+
+/// Each key of `[node]` and what it does.
+pub const NODE_DOCS: &[(&str, &str)] = &[
+    ("name", "a name for people, shown in logs and the console"),
+    ("data_dir", "folder of the node's keys and database; keep it private and back it up"),
+    ("http_listen", "TCP address of the API, the console and the metrics; port 0 takes a free one"),
+    ("peers", "other nodes that this node's console shows: a list of { role, name, url }"),
+];
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            name: "millrace".into(),
+            data_dir: "data".into(),
+            http_listen: "127.0.0.1:8080".into(),
+            peers: Vec::new(),
+        }
+    }
+}
+
+/// `[chain]`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChainConfig {
+    /// Ethereum JSON-RPC endpoint.
+    pub rpc_url: String,
+    /// Address of the registry.
+    pub registry: String,
+    /// Address of the ticket broker.
+    pub broker: String,
+}
+
+/// Each key of `[chain]` and what it does.
+pub const CHAIN_DOCS: &[(&str, &str)] = &[
+    ("rpc_url", "Ethereum JSON-RPC endpoint of the chain, http or https"),
+    ("registry", "address of the registry contract on that chain"),
+    ("broker", "address of the ticket broker contract on that chain"),
+];

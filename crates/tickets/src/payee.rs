@@ -1,0 +1,291 @@
+//! The paid end of one pair: hands out commits, checks tickets, draws.
+//!
+//! Order for the caller, under one lock per pair: [`Payee::accept`] (changes nothing), write the ticket to the store,
+//! [`Payee::confirm`], acknowledge. A crash or a cancelled task between any two of these leaves either nothing or a row
+//! that answers the resent ticket.
+//!
+//! Tickets of one pair travel on several QUIC streams and may overtake each other, so a nonce need not exceed the last
+//! one: it must be new, inside a window of the last [`NONCE_WINDOW`], and above every nonce already handed to
+//! redemption. That is what the chain's strictly rising nonce needs, and no honest payer is refused for a race.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::sol_types::SolValue;
+
+use crate::hashes::PAYEE_RAND;
+use crate::money::{Due, draw, win_prob_for};
+use crate::objects::{Domain, Ticket};
+use crate::payer::{MAX_COMMITS, NONCE_AHEAD, NONCE_COUNTER_BITS, TICKET_TTL};
+use crate::signed::Signed;
+
+/// Commits handed out at once: as many tickets as can be in flight before the first is acknowledged.
+pub const COMMITS_AHEAD: usize = 16;
+
+/// Nonces remembered to tell a resent ticket from a second one, and how far tickets may overtake each other.
+pub const NONCE_WINDOW: usize = 64;
+
+/// A face value may be at most the lock divided by this: at least two winners can always be paid.
+pub const LOCK_PER_FACE_VALUE: u64 = 2;
+
+/// The life that a ticket must have left, seconds: half of [`TICKET_TTL`], six times the longest wait for redemption.
+pub const LEAST_LIFE: u64 = TICKET_TTL / 2;
+
+/// The payee's state towards one payer.
+#[derive(Debug, Clone)]
+pub struct Payee {
+    domain: Domain,
+    payer: Address,
+    payee: Address,
+    seed: B256,
+    next_index: u64,
+    open: VecDeque<(u64, B256)>,
+    recent: BTreeMap<u64, Recent>,
+    floor: u64,
+    outstanding: U256,
+}
+
+#[derive(Debug, Clone)]
+struct Recent {
+    work_hash: B256,
+    accepted: Accepted,
+}
+
+/// The answer to a ticket that is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The ticket's EIP-712 digest: its key in the store.
+    pub digest: B256,
+    /// The index of the commit that it used.
+    pub index: u64,
+    /// The payee's 32 bytes behind that commit: secret until redemption.
+    pub payee_rand: B256,
+    /// Whether it won.
+    pub winner: bool,
+    /// Whether this very ticket was accepted before: acknowledge it again, there is nothing to write.
+    pub again: bool,
+}
+
+/// What the store keeps of a pair, for [`Payee::restore`].
+#[derive(Debug, Clone, Default)]
+pub struct PayeeState {
+    /// The index of the next commit to hand out; at least one above any that was sent.
+    pub next_index: u64,
+    /// The highest nonce handed to redemption, or evicted from the window.
+    pub floor: u64,
+    /// Face values of winners that are not redeemed, wei.
+    pub outstanding: U256,
+    /// The last [`NONCE_WINDOW`] tickets by nonce: digest, commit index, whether it won.
+    pub recent: Vec<(Ticket, B256, u64, bool)>,
+}
+
+impl Payee {
+    /// A pair as the store knows it; [`PayeeState::default`] for one that never exchanged a ticket. `seed` is the
+    /// node's secret from which all commits follow, so that none needs to be stored.
+    pub fn restore(domain: Domain, payer: Address, payee: Address, seed: B256, state: PayeeState) -> Self {
+        let PayeeState { next_index, floor, outstanding, recent } = state;
+        let used: Vec<u64> = recent.iter().map(|(_, _, index, _)| *index).collect();
+        let mut pair = Self {
+            domain,
+            payer,
+            payee,
+            seed,
+            next_index,
+            open: VecDeque::new(),
+            recent: BTreeMap::new(),
+            floor,
+            outstanding,
+        };
+        pair.open = (next_index.saturating_sub(MAX_COMMITS as u64)..next_index)
+            .filter(|index| !used.contains(index))
+            .map(|index| (index, pair.commit(index)))
+            .collect();
+        for (ticket, digest, index, winner) in recent {
+            pair.remember(&ticket, Accepted { digest, index, payee_rand: pair.rand(index), winner, again: true });
+        }
+        pair
+    }
+
+    /// `n` new commits, at most [`COMMITS_AHEAD`], to send in this order: 16 when a payer connects, one with each
+    /// acknowledgement. [`Payee::next_index`] must be in the store before they are sent. Of those sent, the last
+    /// [`MAX_COMMITS`] unused ones stay good.
+    pub fn next_commits(&mut self, n: usize) -> Vec<B256> {
+        (0..n.min(COMMITS_AHEAD))
+            .map(|_| {
+                let commit = self.commit(self.next_index);
+                if self.open.len() == MAX_COMMITS {
+                    self.open.pop_front();
+                }
+                self.open.push_back((self.next_index, commit));
+                self.next_index += 1;
+                commit
+            })
+            .collect()
+    }
+
+    /// The index of the next commit to hand out.
+    pub fn next_index(&self) -> u64 {
+        self.next_index
+    }
+
+    /// Sets what redemption changes: the face values of winners not yet redeemed (wei), and the highest nonce handed to
+    /// redemption or seen on chain, below which no winner can be redeemed any more.
+    pub fn sync(&mut self, outstanding: U256, redeemed_nonce: u64) {
+        self.outstanding = outstanding;
+        self.floor = self.floor.max(redeemed_nonce);
+    }
+
+    /// Checks a ticket against what is due, and draws. `locked` is the pair's lock on chain less what its payer is
+    /// unlocking, wei. Changes nothing: see the module's head for what follows. The ticket that was accepted before is
+    /// accepted again, with the same answer.
+    pub fn accept(&self, now: u64, signed: &Signed<Ticket>, due: &Due, locked: U256) -> Result<Accepted, RejectReason> {
+        let ticket = &signed.body;
+        if ticket.payer != self.payer || ticket.payee != self.payee {
+            return Err(RejectReason::Pair { payer: ticket.payer, payee: ticket.payee });
+        }
+        let digest = signed.digest(&self.domain);
+        match signed.signature.recover(&digest) {
+            Ok(signer) if signer == self.payer => {}
+            Ok(signer) => return Err(RejectReason::Signer { signer, payer: self.payer }),
+            Err(error) => return Err(RejectReason::Signature(error)),
+        }
+        if let Some(same) = self.recent.get(&ticket.nonce).filter(|r| r.accepted.digest == digest) {
+            return Ok(same.accepted);
+        }
+        if ticket.workHash != due.work_hash {
+            return Err(RejectReason::Work { expected: due.work_hash, got: ticket.workHash });
+        }
+        if self.recent.values().any(|r| r.work_hash == ticket.workHash) {
+            return Err(RejectReason::WorkPaid(ticket.workHash));
+        }
+        self.check_value(ticket, due)?;
+        self.check_time(now, ticket)?;
+        let index = self.open.iter().find(|(_, commit)| *commit == ticket.payeeCommit).map(|(index, _)| *index);
+        let index = index.ok_or(RejectReason::Commit(ticket.payeeCommit))?;
+        let face_value = U256::from(ticket.faceValue);
+        if face_value > locked / U256::from(LOCK_PER_FACE_VALUE) || self.outstanding.saturating_add(face_value) > locked
+        {
+            return Err(RejectReason::Lock { locked, outstanding: self.outstanding, face_value });
+        }
+        let payee_rand = self.rand(index);
+        Ok(Accepted { digest, index, payee_rand, winner: draw(ticket, payee_rand), again: false })
+    }
+
+    /// Takes in a ticket that [`Payee::accept`] passed and the store has written. A second time changes nothing.
+    pub fn confirm(&mut self, ticket: &Ticket, accepted: Accepted) {
+        if accepted.again || self.recent.contains_key(&ticket.nonce) {
+            return;
+        }
+        self.open.retain(|(index, _)| *index != accepted.index);
+        if accepted.winner {
+            self.outstanding = self.outstanding.saturating_add(U256::from(ticket.faceValue));
+        }
+        self.remember(ticket, Accepted { again: true, ..accepted });
+    }
+
+    fn check_value(&self, ticket: &Ticket, due: &Due) -> Result<(), RejectReason> {
+        if U256::from(ticket.faceValue) != U256::from(due.terms.face_value) {
+            let got = ticket.faceValue.to();
+            return Err(RejectReason::FaceValue { quoted: due.terms.face_value, got });
+        }
+        match win_prob_for(due.price, due.terms.face_value) {
+            Some(least) if ticket.winProb >= least && ticket.winProb <= due.terms.win_prob => Ok(()),
+            least => Err(RejectReason::WinProb { got: ticket.winProb, least, most: due.terms.win_prob }),
+        }
+    }
+
+    fn check_time(&self, now: u64, ticket: &Ticket) -> Result<(), RejectReason> {
+        let nonce = ticket.nonce;
+        if nonce >> NONCE_COUNTER_BITS > now + NONCE_AHEAD {
+            return Err(RejectReason::NonceAhead { nonce, now });
+        }
+        if nonce <= self.floor || self.recent.contains_key(&nonce) {
+            return Err(RejectReason::NonceUsed { nonce, floor: self.floor });
+        }
+        let expiry: u64 = ticket.expiry.to();
+        // The upper bound lets the store drop losers a day later.
+        if expiry < now + LEAST_LIFE || expiry > now + TICKET_TTL + NONCE_AHEAD {
+            return Err(RejectReason::Expiry { expiry, now });
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, ticket: &Ticket, accepted: Accepted) {
+        self.recent.insert(ticket.nonce, Recent { work_hash: ticket.workHash, accepted });
+        if self.recent.len() > NONCE_WINDOW
+            && let Some((evicted, _)) = self.recent.pop_first()
+        {
+            self.floor = self.floor.max(evicted);
+        }
+    }
+
+    /// The 32 bytes behind commit `index`: a hash of the secret seed and everything that the commit is for.
+    fn rand(&self, index: u64) -> B256 {
+        let Domain { chain_id, broker } = self.domain;
+        keccak256((PAYEE_RAND, self.seed, chain_id, broker, self.payer, self.payee, index).abi_encode())
+    }
+
+    fn commit(&self, index: u64) -> B256 {
+        keccak256(self.rand(index))
+    }
+}
+
+/// Redeem when this many winners of a pair wait: by then a batch costs a fifth of singles.
+pub const REDEEM_COUNT: u64 = 8;
+/// Redeem when the oldest winner waits this long, seconds: far from its expiry.
+pub const REDEEM_AGE: u64 = 2 * 3600;
+
+/// The winners of one pair that wait for redemption.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub count: u64,
+    /// When the oldest was accepted, unix seconds.
+    pub oldest: u64,
+    /// Their face values, wei.
+    pub outstanding: U256,
+}
+
+impl Waiting {
+    /// Whether to redeem now, given the pair's lock in wei: enough wait, one waits long, or they fill half the lock
+    /// and would soon make the payee refuse tickets.
+    pub fn due(&self, now: u64, locked: U256) -> bool {
+        self.count > 0
+            && (self.count >= REDEEM_COUNT
+                || now.saturating_sub(self.oldest) > REDEEM_AGE
+                || self.outstanding > locked / U256::from(2))
+    }
+}
+
+/// Why a ticket was refused; its text goes to the payer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message explains its fields")]
+pub enum RejectReason {
+    #[error("ticket is from {payer} to {payee}: not this pair")]
+    Pair { payer: Address, payee: Address },
+    #[error("ticket's {0}")]
+    Signature(crate::signed::SignatureError),
+    #[error("ticket is signed by {signer}, not by its payer {payer}, for this chain and broker")]
+    Signer { signer: Address, payer: Address },
+    #[error("ticket pays work {got}, but {expected} is due")]
+    Work { expected: B256, got: B256 },
+    #[error("work {0} is paid by another ticket: resend that one")]
+    WorkPaid(B256),
+    #[error("ticket's face value is {got} wei, but {quoted} was quoted")]
+    FaceValue { quoted: u128, got: u128 },
+    #[error("ticket's win probability is {got}/2^64: at least {least:?} pays the price, at most {most} was quoted")]
+    WinProb { got: u64, least: Option<u64>, most: u64 },
+    #[error("ticket's nonce {nonce} is more than 60 s ahead of {now}: set the payer's clock")]
+    NonceAhead { nonce: u64, now: u64 },
+    #[error("ticket's nonce {nonce} was used, or is not above {floor}: tickets up to there are redeemed or forgotten")]
+    NonceUsed { nonce: u64, floor: u64 },
+    #[error("ticket expires at {expiry}, now is {now}: it must live for 12 to 24 hours")]
+    Expiry { expiry: u64, now: u64 },
+    #[error("commit {0} was used, or is not one of the last 64 handed out")]
+    Commit(B256),
+    #[error(
+        "face value {face_value} wei over a lock of {locked} wei with {outstanding} wei of winners outstanding: the \
+         payer has to lock more (at least twice the face value)"
+    )]
+    Lock { locked: U256, outstanding: U256, face_value: U256 },
+}

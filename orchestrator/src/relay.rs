@@ -1,0 +1,341 @@
+//! The way of one segment through the orchestrator: take it from the broadcaster, give it to a transcoder while it still
+//! grows, pass the parts back, verify what came, pay, and sign the orchestrator's own receipt. A transcoder that is lost,
+//! late or lying costs an attempt; the source is kept, and another one gets the segment from its first part.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::{Address, U256};
+use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, attempt};
+use millrace_hop::serve::{Job, ServeError, Settled};
+use millrace_media::cmaf;
+use millrace_store::SegmentRow;
+use millrace_tickets::{Profile, Terms};
+use millrace_wire::messages::{Down, RefusalCode, SegmentOpen};
+use millrace_wire::{Channel, Peer};
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::Orchestrator;
+use crate::pool::Lease;
+use crate::sessions::Session;
+use crate::verification::{self, Finding};
+
+/// How long a segment waits for a transcoder to come (back) when none is free.
+const RECRUIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Outputs on their way to a broadcaster that reads slowly.
+const OUTPUTS: usize = 64;
+/// The largest picture side that is taken in, pixels: H.264 level 5.2's own limit is near.
+const MAX_SIDE: u32 = 4096;
+
+/// Serves one segment from a broadcaster's stream to its settlement, and logs how it ended.
+pub(crate) async fn serve(node: Arc<Orchestrator>, session: Arc<Session>, broadcaster: Peer, channel: Channel) {
+    let from = broadcaster.address();
+    let job = match Job::receive(channel, from, count_frames).await {
+        Ok(job) => job,
+        Err(error) => return debug!(broadcaster = %from, %error, "no segment came on a stream"),
+    };
+    let (stream, seq) = (job.open.stream, job.open.seq);
+    let terms = session.terms;
+    let relay = Relay { node, terms };
+    if let Err(error) = relay.run(job, &session).await {
+        warn!(broadcaster = %from, %stream, seq, %error, "the segment did not reach its settlement");
+    }
+}
+
+/// Counts the frames of a part as it comes in, which also refuses what is no part.
+fn count_frames(part: &[u8]) -> Result<u32, String> {
+    cmaf::read_part(part).map(|samples| samples.len() as u32).map_err(|e| e.to_string())
+}
+
+struct Relay {
+    node: Arc<Orchestrator>,
+    terms: Terms,
+}
+
+impl Relay {
+    async fn run(self, mut job: Job, session: &Session) -> Result<(), ServeError> {
+        let node = self.node.clone();
+        if let Err(reason) = acceptable(&job.open) {
+            return job.refuse(RefusalCode::Unsupported, reason).await;
+        }
+        let Some(_credit) = session.take_credit(job.open.stream) else {
+            return job
+                .refuse(RefusalCode::Payment, "earlier segments of this stream are not paid yet: send their tickets first")
+                .await;
+        };
+        if session.must_prepay(job.open.stream) {
+            let price = millrace_hop::prepayment(&self.terms, job.open.megapixel_rate);
+            job.take_prepayment(&node.account.till, &self.terms, price).await?;
+            session.prepaid(job.open.stream);
+        }
+        let Some(mut lease) = self.recruit(&job.open, &[]).await else {
+            return job
+                .refuse(RefusalCode::Busy, "no transcoder is free for this ladder: lower it or try again later")
+                .await;
+        };
+        job.accept().await?;
+
+        let mut excluded = Vec::new();
+        let mut forwarded = false;
+        for number in 0..node.config.attempts.max(1) {
+            let started = Instant::now();
+            if forwarded {
+                job.send(&Down::Restart { attempt: number }).await?;
+                forwarded = false;
+            }
+            let worker = lease.address;
+            match self.attempt(&mut job, &lease, number, &mut forwarded).await {
+                Ok(delivered) => {
+                    let findings = self.verify(&job, &delivered).await?;
+                    let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
+                    let Some((rendition, fault)) = fault else {
+                        self.note_samples(&lease, &findings).await;
+                        return self.settle(job, delivered, lease, number, started).await;
+                    };
+                    let words = format!("{rendition}: {fault}");
+                    warn!(stream = %job.open.stream, seq = job.open.seq, %worker, fault = %words, "verification failed: not paid");
+                    let code = fault.code();
+                    self.log(&job.open, number, &lease, "fail", Some(words), started, U256::ZERO).await;
+                    node.pool.note_failed(worker);
+                    if let Err(error) = delivered.refuse(&node.account.pen, code).await {
+                        debug!(%worker, %error, "the verdict did not reach the transcoder");
+                    }
+                    self.note_samples(&lease, &findings).await;
+                    excluded.push(worker);
+                }
+                Err(AttemptError::SourceGone) => return Err(ServeError::Cancelled("the source stopped".into())),
+                Err(error) => {
+                    let refused = matches!(error, AttemptError::Refused { .. });
+                    let result = if refused { "refused" } else { "lost" };
+                    warn!(stream = %job.open.stream, seq = job.open.seq, %worker, %error, "the attempt came to nothing");
+                    self.log(&job.open, number, &lease, result, Some(error.to_string()), started, U256::ZERO).await;
+                    if error.blames_worker() {
+                        node.pool.note_failed(worker);
+                    }
+                    // One that lost its connection may be back before the next attempt, and is then as good as any.
+                    if lease.peer.is_alive() {
+                        excluded.push(worker);
+                    }
+                }
+            }
+            drop(lease);
+            let Some(next) = self.recruit(&job.open, &excluded).await else { break };
+            info!(stream = %job.open.stream, seq = job.open.seq, to = %next.address, "the segment goes to another transcoder");
+            lease = next;
+        }
+        job.refuse(RefusalCode::Internal, "no transcoder could deliver this segment").await
+    }
+
+    /// A transcoder with room for the segment, waiting a while for one to come back.
+    async fn recruit(&self, open: &SegmentOpen, excluded: &[Address]) -> Option<Lease> {
+        let pool = &self.node.pool;
+        let mut changes = pool.changes();
+        let max_price = u128::from(self.node.config.max_transcoder_price);
+        let find = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(lease) = pool.lease(open.stream, open.megapixel_rate, excluded, max_price) {
+                    return Some(lease);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(RECRUIT_TIMEOUT, find).await.ok().flatten()
+    }
+
+    /// One attempt: the source goes to the transcoder as it comes, and its outputs go on to the broadcaster, unless they
+    /// must be verified first.
+    async fn attempt(
+        &self,
+        job: &mut Job,
+        lease: &Lease,
+        number: u32,
+        forwarded: &mut bool,
+    ) -> Result<Delivered, AttemptError> {
+        let node = &self.node;
+        let open = SegmentOpen { attempt: number, ..job.open.clone() };
+        let withhold = open.verify_before_publish;
+        let offer = Offer {
+            terms: lease.terms,
+            sample_commit: node.account.sample_commit,
+            patience: Duration::from_millis(node.config.attempt_ms),
+            prepaid: Vec::new(),
+        };
+        let (outputs, mut received) = mpsc::channel(OUTPUTS);
+        let source = job.source.clone();
+        let attempt = attempt(&lease.peer, open, &source, &offer, &node.account.pen, &node.account.purse, &outputs);
+        tokio::pin!(attempt);
+        loop {
+            tokio::select! {
+                biased;
+                Some(output) = received.recv() => {
+                    if withhold {
+                        continue;
+                    }
+                    *forwarded = true;
+                    if let Err(error) = job.send(&down(output)).await {
+                        debug!(%error, "the broadcaster takes no outputs");
+                        source.abort();
+                    }
+                }
+                result = &mut attempt => {
+                    let delivered = result?;
+                    while let Ok(output) = received.try_recv() {
+                        if !withhold && job.send(&down(output)).await.is_err() {
+                            return Err(AttemptError::SourceGone);
+                        }
+                    }
+                    return Ok(delivered);
+                }
+            }
+        }
+    }
+
+    async fn verify(&self, job: &Job, delivered: &Delivered) -> Result<Vec<Finding>, ServeError> {
+        let (init, parts) = (job.source.init().clone(), job.source.parts());
+        let profiles: Vec<Profile> = job.open.profiles.clone();
+        let renditions: Vec<Rendition> = delivered.renditions.clone();
+        tokio::task::spawn_blocking(move || verification::verify(&init, &parts, &profiles, &renditions))
+            .await
+            .map_err(|e| ServeError::Protocol(format!("verification stopped: {e}")))?
+            .map_err(|e| ServeError::Protocol(e.to_string()))
+    }
+
+    /// Keeps the transcoder's record, and suspends it when that says so.
+    async fn note_samples(&self, lease: &Lease, findings: &[Finding]) {
+        let suspend = self.node.pool.note_samples(lease.address, findings.iter().map(|f| f.fault.is_none()));
+        if let (true, Some(finding)) = (suspend, findings.iter().find(|f| f.fault.is_some())) {
+            let fault = finding.fault.as_ref().map(ToString::to_string).unwrap_or_default();
+            self.node.suspend(lease.address, &format!("failed verification: {fault}")).await;
+        }
+    }
+
+    /// Pays the transcoder and delivers to the broadcaster, side by side.
+    async fn settle(
+        self,
+        mut job: Job,
+        delivered: Delivered,
+        lease: Lease,
+        number: u32,
+        started: Instant,
+    ) -> Result<(), ServeError> {
+        let node = self.node.clone();
+        let (worker, worker_name) = (lease.address, lease.name.clone());
+        drop(lease); // its room is free while the money moves
+        let open = job.open.clone();
+        let paid = delivered.price;
+        let facts = delivered.facts.clone();
+        let renditions = delivered.renditions.clone();
+        let duration = delivered.receipt.body.duration;
+        let row = self.row(&open, number, (worker, &worker_name), "pass", None, started, paid);
+        let pay = async {
+            match delivered.pay(&node.account.pen, &node.account.purse).await {
+                Ok(()) => {
+                    node.pool.note_paid(worker, paid);
+                    node.account.log_segment(row).await;
+                }
+                Err(error) => {
+                    warn!(%worker, %error, "the transcoder's ticket did not arrive");
+                    node.account.log_segment(SegmentRow { paid: U256::ZERO, ..row }).await;
+                }
+            }
+        };
+        let deliver = async {
+            if open.verify_before_publish {
+                publish(&mut job, &renditions).await?;
+            }
+            let assignment = job.assignment(&self.terms, &node.account.pen).await?;
+            job.deliver(&assignment, facts, &renditions, duration, &self.terms, &node.account.pen, &node.account.till).await
+        };
+        let ((), settled) = tokio::join!(pay, deliver);
+        match settled? {
+            Settled::Paid { accepted, price } => {
+                debug!(stream = %open.stream, seq = open.seq, %price, winner = accepted.winner, "paid by the broadcaster");
+            }
+            Settled::Failed(verdict) => {
+                warn!(stream = %open.stream, seq = open.seq, code = verdict.body.code, "the broadcaster refused the segment");
+            }
+        }
+        Ok(())
+    }
+
+    async fn log(
+        &self,
+        open: &SegmentOpen,
+        number: u32,
+        lease: &Lease,
+        result: &str,
+        fault: Option<String>,
+        started: Instant,
+        paid: U256,
+    ) {
+        self.node.account.log_segment(self.row(open, number, (lease.address, &lease.name), result, fault, started, paid)).await;
+    }
+
+    fn row(
+        &self,
+        open: &SegmentOpen,
+        number: u32,
+        (worker, worker_name): (Address, &str),
+        result: &str,
+        fault: Option<String>,
+        started: Instant,
+        paid: U256,
+    ) -> SegmentRow {
+        SegmentRow {
+            at_ms: millrace_hop::unix_now_ms(),
+            stream: open.stream,
+            seq: open.seq,
+            attempt: number,
+            payer: self.node.account.address(),
+            payee: worker,
+            worker,
+            worker_name: worker_name.to_owned(),
+            result: result.to_owned(),
+            fault,
+            latency_ms: started.elapsed().as_millis() as u64,
+            paid,
+        }
+    }
+}
+
+fn down(output: Output) -> Down {
+    match output {
+        Output::Init { rendition, bytes } => Down::Init { rendition, bytes },
+        Output::Part { rendition, index, bytes } => Down::Part { rendition, index, attempt: 0, bytes },
+        Output::Restart => Down::Restart { attempt: 0 },
+    }
+}
+
+async fn publish(job: &mut Job, renditions: &[Rendition]) -> Result<(), ServeError> {
+    for (rendition, held) in (0u8..).zip(renditions) {
+        job.send(&Down::Init { rendition, bytes: held.init.clone() }).await?;
+        for (index, bytes) in (0u32..).zip(&held.parts) {
+            job.send(&Down::Part { rendition, index, attempt: 0, bytes: bytes.clone() }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what no transcoder should be asked for.
+fn acceptable(open: &SegmentOpen) -> Result<(), String> {
+    for profile in &open.profiles {
+        let Profile { name, width, height, .. } = profile;
+        let even = width % 2 == 0 && height % 2 == 0 && *width > 0 && *height > 0;
+        if !even || *width > MAX_SIDE || *height > MAX_SIDE {
+            return Err(format!("rendition {name} is {width}x{height}: sides must be even and at most {MAX_SIDE}"));
+        }
+        if profile.codec != "h264" {
+            return Err(format!("rendition {name} asks for codec {}: this network makes h264", profile.codec));
+        }
+    }
+    if open.megapixel_rate == 0 {
+        return Err("the ladder's megapixel rate is 0: say how many million pixels a second it has".into());
+    }
+    match cmaf::read_init(&open.source_init) {
+        Ok(cmaf::Track::Video(_)) => Ok(()),
+        Ok(cmaf::Track::Audio(_)) => Err("the source is an audio track: audio stays at the broadcaster".into()),
+        Err(e) => Err(format!("the source's initialisation segment cannot be read: {e}")),
+    }
+}

@@ -1,0 +1,231 @@
+//! Sessions with the peers that connect: who may speak at all, broadcasters and their credit, transcoders and their place
+//! in the pool.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alloy::primitives::{B256, U256};
+use millrace_contracts::TRANSCODER;
+use millrace_hop::{CLOSE_REFUSED, CLOSE_SUSPENDED};
+use millrace_tickets::Terms;
+use millrace_tickets::hashes::PREPAID_SEGMENTS;
+use millrace_wire::Peer;
+use millrace_wire::messages::{Control, Greeting, Role, VERSION, WorkerStatus};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{Orchestrator, relay};
+
+/// A peer says who it is within this.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// A transcoder reports at least this often; more silence than this and it is gone.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Commits that are handed out ahead (protocol.md, section 3).
+const COMMITS: usize = 16;
+/// Streams that one broadcaster may run over one connection.
+const MAX_STREAMS: usize = 256;
+
+/// A broadcaster's session.
+pub struct Session {
+    /// What it was quoted.
+    pub terms: Terms,
+    credit: Mutex<Credit>,
+}
+
+#[derive(Default)]
+struct Credit {
+    prepaid: HashSet<B256>,
+    unpaid: HashMap<B256, u8>,
+}
+
+/// A segment whose payment is outstanding.
+pub struct Outstanding<'a> {
+    session: &'a Session,
+    stream: B256,
+}
+
+impl Drop for Outstanding<'_> {
+    fn drop(&mut self) {
+        let mut credit = self.session.credit();
+        if let Some(count) = credit.unpaid.get_mut(&self.stream) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+impl Session {
+    /// A new session under `terms`.
+    pub fn new(terms: Terms) -> Self {
+        Self { terms, credit: Mutex::default() }
+    }
+
+    fn credit(&self) -> MutexGuard<'_, Credit> {
+        self.credit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for one more unsettled segment of `stream`: what was prepaid, the one being made, and one that is verified.
+    pub fn take_credit(&self, stream: B256) -> Option<Outstanding<'_>> {
+        let mut credit = self.credit();
+        if credit.unpaid.len() >= MAX_STREAMS {
+            credit.unpaid.retain(|_, count| *count > 0);
+        }
+        if credit.unpaid.len() >= MAX_STREAMS {
+            return None;
+        }
+        let count = credit.unpaid.entry(stream).or_default();
+        (*count < PREPAID_SEGMENTS + 2).then(|| *count += 1).map(|()| Outstanding { session: self, stream })
+    }
+
+    /// Whether `stream` has yet to be prepaid.
+    pub fn must_prepay(&self, stream: B256) -> bool {
+        !self.credit().prepaid.contains(&stream)
+    }
+
+    /// Notes that `stream` was prepaid.
+    pub fn prepaid(&self, stream: B256) {
+        let mut credit = self.credit();
+        if credit.prepaid.len() >= MAX_STREAMS {
+            credit.prepaid.clear(); // a stream that outlives this prepays again: two segments' price
+        }
+        credit.prepaid.insert(stream);
+    }
+}
+
+/// Meets a peer that has connected: refuses strangers before any message, then serves it for as long as it stays.
+pub(crate) async fn meet(node: Arc<Orchestrator>, peer: Peer, stop: CancellationToken) {
+    let address = peer.address();
+    if let Err(reason) = admit(&node, &peer).await {
+        warn!(peer = %address, remote = %peer.remote_addr(), %reason, "peer refused");
+        peer.close(CLOSE_REFUSED, &reason);
+        return;
+    }
+    let ended = tokio::select! {
+        ended = converse(&node, &peer, &stop) => ended,
+        () = stop.cancelled() => Ok(()),
+    };
+    match ended {
+        Ok(()) => peer.close(0, "bye"),
+        Err(reason) => {
+            warn!(peer = %address, %reason, "peer dismissed");
+            peer.close(CLOSE_REFUSED, &reason);
+        }
+    }
+}
+
+/// A peer is heard if it is bonded in the registry under the TLS key it shows, or has locked money for us.
+async fn admit(node: &Orchestrator, peer: &Peer) -> Result<(), String> {
+    let address = peer.address();
+    if let Some(reason) = node.suspension(address).await? {
+        peer.close(CLOSE_SUSPENDED, &reason);
+        return Err(reason);
+    }
+    if let Some(record) = node.account.chain.node(address).await.map_err(|e| e.to_string())? {
+        return if record.fingerprint == peer.fingerprint() {
+            Ok(())
+        } else {
+            Err(format!("{address} is registered with another TLS key: register this one"))
+        };
+    }
+    let locked = node.account.till.locked(address).await.map_err(|e| e.to_string())?;
+    if locked.is_zero() {
+        return Err(format!(
+            "{address} is neither bonded in the registry nor has it locked money for {}: do one of the two",
+            node.account.pen.address()
+        ));
+    }
+    Ok(())
+}
+
+async fn converse(node: &Arc<Orchestrator>, peer: &Peer, stop: &CancellationToken) -> Result<(), String> {
+    let words = |e: &dyn std::fmt::Display| e.to_string();
+    let channel = tokio::time::timeout(HELLO_TIMEOUT, peer.accept())
+        .await
+        .map_err(|_| "no hello came".to_owned())?
+        .map_err(|e| words(&e))?;
+    let (mut sender, mut receiver) = channel.split();
+    let Some(Control::Hello(hello)) = receiver.recv_within(HELLO_TIMEOUT).await.map_err(|e| words(&e))? else {
+        return Err("the first message must be a hello".into());
+    };
+    if hello.version != VERSION {
+        return Err(format!("protocol version {} is spoken here, not {}: update", VERSION, hello.version));
+    }
+    let welcome =
+        Greeting { version: VERSION, role: Role::Orchestrator, node: node.account.name.clone(), max_streams: 0 };
+    sender.send(&Control::Welcome(welcome)).await.map_err(|e| words(&e))?;
+    match hello.role {
+        Role::Broadcaster => {
+            let terms = node.terms();
+            let commits = node.account.till.commits(peer.address(), COMMITS).await.map_err(|e| e.to_string())?;
+            sender.send(&Control::Terms(terms)).await.map_err(|e| words(&e))?;
+            sender.send(&Control::Commits(commits)).await.map_err(|e| words(&e))?;
+            info!(broadcaster = %peer.address(), name = %hello.node, "broadcaster connected");
+            let session = Arc::new(Session::new(terms));
+            loop {
+                match peer.accept().await {
+                    Ok(channel) => {
+                        let (node, session, peer) = (node.clone(), session.clone(), peer.clone());
+                        node.clone().tasks.spawn(relay::serve(node, session, peer, channel));
+                    }
+                    Err(closed) => {
+                        info!(broadcaster = %peer.address(), %closed, "broadcaster left");
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Role::Transcoder => {
+            let mut terms = None;
+            let mut status: Option<WorkerStatus> = None;
+            let mut commits = Vec::new();
+            while terms.is_none() || status.is_none() || commits.is_empty() {
+                match receiver.recv_within(HELLO_TIMEOUT).await.map_err(|e| words(&e))? {
+                    Some(Control::Terms(t)) => terms = Some(t),
+                    Some(Control::Worker(s)) => status = Some(s),
+                    Some(Control::Commits(c)) => commits = c,
+                    _ => return Err("a transcoder sends its terms, its devices and its commits first".into()),
+                }
+            }
+            let (Some(terms), Some(status)) = (terms, status) else { return Ok(()) };
+            enlist(node, peer, &hello, terms, status, commits).await?;
+            loop {
+                match receiver.recv_within(STATUS_TIMEOUT).await {
+                    Ok(Some(Control::Worker(status))) => node.pool.update(peer.address(), status),
+                    Ok(Some(_)) => {}
+                    Ok(None) => return Ok(()),
+                    Err(error) => {
+                        info!(transcoder = %peer.address(), name = %hello.node, %error, "transcoder left");
+                        node.pool.update(peer.address(), WorkerStatus { draining: true, ..WorkerStatus::default() });
+                        return Ok(());
+                    }
+                }
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
+        }
+        Role::Orchestrator => Err("an orchestrator does not connect to another one".into()),
+    }
+}
+
+/// Takes a transcoder into the pool: it must be bonded as one, and its pay must be locked before it works.
+async fn enlist(
+    node: &Arc<Orchestrator>,
+    peer: &Peer,
+    hello: &Greeting,
+    terms: Terms,
+    status: WorkerStatus,
+    commits: Vec<B256>,
+) -> Result<(), String> {
+    let address = peer.address();
+    let record = node.account.chain.node(address).await.map_err(|e| e.to_string())?;
+    let Some(record) = record.filter(|r| r.roles & TRANSCODER != 0 && r.bond > U256::ZERO) else {
+        return Err(format!("{address} is not bonded as a transcoder in the registry: bond it first"));
+    };
+    node.account.purse.open(address, terms, commits).await.map_err(|e| e.to_string())?;
+    let lock = node.transcoder_lock;
+    node.account.purse.keep_funded(&node.account.chain, address, lock).await.map_err(|e| e.to_string())?;
+    info!(transcoder = %address, name = %hello.node, devices = status.devices.len(), "transcoder joined");
+    node.pool.join(peer.clone(), hello.node.clone(), terms, status, record.bond, millrace_hop::unix_now_ms());
+    Ok(())
+}

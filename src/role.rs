@@ -1,0 +1,193 @@
+//! `millrace broadcaster`, `orchestrator`, `transcoder`: one role, from its configuration to its end.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use millrace_contracts::Addresses;
+use millrace_hop::account::parse;
+use millrace_hop::api::{About, router};
+use millrace_hop::Account;
+use millrace_node::config::{Config, ConfigError, Schema, Section, environment};
+use millrace_node::metrics::Metrics;
+use millrace_node::role::Serving;
+use millrace_node::sections::{CHAIN_DOCS, ChainConfig, NODE_DOCS, NodeConfig};
+use millrace_node::shutdown::Shutdown;
+use millrace_node::telemetry::{self, LOG_DOCS, LogConfig};
+use millrace_node::{files, http, keys, version};
+use serde::Serialize;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::Failure;
+
+/// A role drains within this: its segments, then its HTTP connections.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(11);
+/// A chain that is not there yet is waited for this long: everything may have been started at once.
+const CHAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks for the chain.
+const CHAIN_RETRY: Duration = Duration::from_millis(500);
+
+/// A role as the command line knows it.
+pub struct Role {
+    /// The subcommand, and the section of the configuration.
+    pub name: &'static str,
+    about: &'static str,
+    section: fn() -> Result<Section, ConfigError>,
+}
+
+/// All roles.
+pub const ROLES: &[Role] = &[
+    Role {
+        name: "broadcaster",
+        about: "Take live streams in, have their ladders made, serve HLS",
+        section: || Section::of::<millrace_broadcaster::BroadcasterConfig>("broadcaster", millrace_broadcaster::config::DOCS),
+    },
+    Role {
+        name: "orchestrator",
+        about: "Give segments to transcoders, verify what they make, pay them",
+        section: || Section::of::<millrace_orchestrator::OrchestratorConfig>("orchestrator", millrace_orchestrator::config::DOCS),
+    },
+    Role {
+        name: "transcoder",
+        about: "Lend this machine's encoders to an orchestrator, and earn",
+        section: || Section::of::<millrace_transcoder::TranscoderConfig>("transcoder", millrace_transcoder::config::DOCS),
+    },
+];
+
+impl Role {
+    /// The sections that configure this role.
+    pub fn schema(&self) -> Result<Schema, ConfigError> {
+        Schema::new(vec![
+            Section::of::<NodeConfig>("node", NODE_DOCS)?,
+            Section::of::<ChainConfig>("chain", CHAIN_DOCS)?,
+            Section::of::<LogConfig>("log", LOG_DOCS)?,
+            (self.section)()?,
+        ])
+    }
+
+    /// The subcommand.
+    pub fn command(&self) -> Command {
+        let command = Command::new(self.name).about(self.about).arg(
+            Arg::new("exit-with-stdin")
+                .long("exit-with-stdin")
+                .action(ArgAction::SetTrue)
+                .hide(true)
+                .help("Ends when standard input closes, for programs that start this one"),
+        );
+        // A schema that contradicts itself shows again, with its reason, when it is loaded.
+        self.schema().map_or(command.clone(), |schema| command.args(schema.args()))
+    }
+}
+
+/// What a role says once it serves, for programs that start it.
+#[derive(Serialize)]
+struct Ready {
+    http: SocketAddr,
+    rtmp: Option<SocketAddr>,
+    quic: Option<SocketAddr>,
+    pid: u32,
+}
+
+/// Runs the role called `name`.
+pub fn main(name: &str, flags: &ArgMatches) -> Result<(), Failure> {
+    let role = ROLES.iter().find(|r| r.name == name).ok_or_else(|| Failure::usage(format!("{name} is no command")))?;
+    let config = role.schema().and_then(|schema| schema.load(flags, environment())).map_err(Failure::usage)?;
+    telemetry::init(&config.section::<LogConfig>("log")?).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(role, config, flags.get_flag("exit-with-stdin")))
+}
+
+async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), Failure> {
+    let shutdown = Shutdown::on_signals()?;
+    let stop = shutdown.token();
+    if exit_with_stdin {
+        stop_with_stdin(stop.clone());
+    }
+    let node: NodeConfig = config.section("node")?;
+    let data_dir = PathBuf::from(&node.data_dir);
+    let identity = keys::load_or_create(&data_dir)?;
+    let chain: ChainConfig = config.section("chain")?;
+    let listen: SocketAddr = parse("node.http_listen", &node.http_listen).map_err(Failure::usage)?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| Failure::usage(format!("cannot listen for http on {listen}: {e}; node.http_listen sets another address")))?;
+    let http = listener.local_addr()?;
+    info!(role = role.name, address = %identity.address(), data_dir = %data_dir.display(), version = version::VERSION, "starting");
+
+    let account = tokio::select! {
+        account = account(&node, &chain, &data_dir, &identity) => Arc::new(account?),
+        () = stop.cancelled() => return Ok(()),
+    };
+    let serving: Serving = match role.name {
+        "broadcaster" => {
+            millrace_broadcaster::start(config.section("broadcaster")?, account.clone(), &identity, stop.clone()).await?
+        }
+        "orchestrator" => {
+            millrace_orchestrator::start(config.section("orchestrator")?, account.clone(), &identity, stop.clone()).await?
+        }
+        _ => {
+            let worker = ["worker", "--device"];
+            let starting = millrace_transcoder::start(config.section("transcoder")?, account.clone(), &identity, &worker, stop.clone());
+            starting.await?
+        }
+    };
+    let about = About {
+        role: role.name,
+        version: version::VERSION,
+        peers: serde_json::to_value(&node.peers).unwrap_or_default(),
+    };
+    let api = serving.api.merge(router(account, about));
+    let router = http::router(api, serving.rest, Metrics::new(), serving.ready);
+    // Watching goes on while the streams end, so that players get the last segments.
+    let hang_up = CancellationToken::new();
+    let web = tokio::spawn(http::serve(listener, router, hang_up.clone()));
+    info!(%http, rtmp = ?serving.rtmp, quic = ?serving.quic, "serving");
+    let ready = Ready { http, rtmp: serving.rtmp, quic: serving.quic, pid: std::process::id() };
+    files::write_atomically(&data_dir.join("ready.json"), &serde_json::to_vec_pretty(&ready)?)?;
+
+    stop.cancelled().await;
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, serving.work).await;
+    hang_up.cancel();
+    if drained.is_err() {
+        warn!("not everything was finished within {} s", DRAIN_TIMEOUT.as_secs());
+    }
+    web.await??;
+    info!("drained");
+    Ok(())
+}
+
+/// Opens the account, waiting a while for a chain that is still starting.
+async fn account(
+    node: &NodeConfig,
+    chain: &ChainConfig,
+    data_dir: &Path,
+    identity: &millrace_wire::Identity,
+) -> Result<Account, Failure> {
+    let contracts = Addresses {
+        registry: parse("chain.registry", &chain.registry).map_err(Failure::usage)?,
+        broker: parse("chain.broker", &chain.broker).map_err(Failure::usage)?,
+    };
+    let waiting = tokio::time::Instant::now();
+    loop {
+        let opened = Account::open(&node.name, data_dir, &chain.rpc_url, contracts, identity.signer().clone()).await;
+        match opened {
+            Ok(account) => return Ok(account),
+            Err(error) if waiting.elapsed() >= CHAIN_TIMEOUT => return Err(error.into()),
+            Err(error) => warn!(%error, "waiting for the chain"),
+        }
+        tokio::time::sleep(CHAIN_RETRY).await;
+    }
+}
+
+/// Cancels `stop` when standard input closes. A thread, because a read from it cannot be given up.
+pub fn stop_with_stdin(stop: CancellationToken) {
+    std::thread::spawn(move || {
+        // What is written there means nothing; its end, or its failure, does.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        stop.cancel();
+    });
+}

@@ -1,0 +1,367 @@
+//! `millrace up`: the whole network on one machine. An embedded chain with the contracts lives in this process; each role is
+//! a process of its own, as it would be elsewhere, and is started again if it dies. Ctrl-C drains them in the order in
+//! which a stream flows.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use alloy::primitives::{Address, U256, utils::parse_ether};
+use millrace_contracts::devnet::{Devnet, Genesis};
+use millrace_contracts::{Addresses, deploy};
+use millrace_node::shutdown::Shutdown;
+use millrace_node::telemetry::{self, LogConfig};
+use millrace_node::{files, keys};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::Failure;
+use crate::children::{Child, ChildError, Ready};
+use crate::demo::{self, Source};
+
+/// The embedded chain's id: what wallets know as a development chain.
+const CHAIN_ID: u64 = 31_337;
+/// The embedded chain's base fee, wei: low, so that face values may be small and the demo's tickets win every few seconds.
+const BASE_FEE: u64 = 1_000_000;
+/// Where things listen unless ports are chosen freely.
+const DEFAULT_PORTS: Ports = Ports { rpc: 8545, rtmp: 1935, console: 8080, quic: 4433, orchestrator: 8081 };
+/// The transcoders' own pages follow from here.
+const FIRST_TRANSCODER_PORT: u16 = 8082;
+/// A child reports that it is ready within this.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// The deployer and treasury of the embedded chain: play money under a key that everybody knows.
+const DEPLOYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+/// The command line of `millrace up`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct UpArgs {
+    /// Where keys, databases and logs are kept.
+    #[arg(long, env = "MILLRACE_DATA_DIR", default_value = "data")]
+    pub data_dir: PathBuf,
+    /// What is streamed: `demo` (a moving picture with a clock and a tone), `none`, or a media file to loop.
+    #[arg(long, env = "MILLRACE_SOURCE", default_value = "demo")]
+    pub source: Source,
+    /// `default` for the usual ports, `auto` for free ones.
+    #[arg(long, default_value = "default", value_parser = ["default", "auto"])]
+    pub ports: String,
+    /// How many transcoders.
+    #[arg(long, default_value_t = 2)]
+    pub transcoders: usize,
+    /// Makes the first transcoder lie, to see it caught: `black` frames, or the `previous` segment again.
+    #[arg(long, value_parser = ["black", "previous"])]
+    pub liar: Option<String>,
+    /// Nothing is shown before it is verified.
+    #[arg(long)]
+    pub verify_before_publish: bool,
+    /// Writes where everything is to this file, once all is up.
+    #[arg(long)]
+    pub ready_json: Option<PathBuf>,
+    /// Ends when standard input closes, for programs that start this one.
+    #[arg(long, hide = true)]
+    pub exit_with_stdin: bool,
+}
+
+struct Ports {
+    rpc: u16,
+    rtmp: u16,
+    console: u16,
+    quic: u16,
+    orchestrator: u16,
+}
+
+/// A port that was free a moment ago: chosen here and not by the child, so that a child that is started again is found
+/// where it was.
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+impl Ports {
+    fn free() -> std::io::Result<Self> {
+        Ok(Self {
+            rpc: free_port()?,
+            rtmp: free_port()?,
+            console: free_port()?,
+            quic: free_port()?,
+            orchestrator: free_port()?,
+        })
+    }
+}
+
+/// Where everything is.
+#[derive(Debug, Serialize)]
+struct Where {
+    rtmp_url: String,
+    stream_key: String,
+    stream_name: String,
+    hls_url: String,
+    console_url: String,
+    rpc_url: String,
+    broadcaster_api: String,
+    orchestrator_api: String,
+    transcoder_apis: Vec<String>,
+    pids: Pids,
+}
+
+#[derive(Debug, Serialize)]
+struct Pids {
+    broadcaster: u32,
+    orchestrator: u32,
+    transcoders: Vec<u32>,
+}
+
+/// Why the network is not up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// A file or folder.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The chain.
+    #[error("the embedded chain did not come up: {0}")]
+    Chain(String),
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] keys::KeyError),
+    /// A child process.
+    #[error(transparent)]
+    Child(#[from] ChildError),
+}
+
+/// Runs `millrace up` until Ctrl-C.
+pub fn main(args: UpArgs) -> Result<(), Failure> {
+    telemetry::init(&LogConfig { filter: "warn,millrace=info".into(), ..LogConfig::default() })?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let stop = Shutdown::on_signals()?.token();
+        if args.exit_with_stdin {
+            crate::role::stop_with_stdin(stop.clone());
+        }
+        Ok(run(args, stop).await?)
+    })
+}
+
+/// Brings the network up, waits for `stop`, and takes it down again.
+async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
+    let data = args.data_dir.clone();
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |error| UpError::Io { path, error }
+    };
+    std::fs::create_dir_all(data.join("logs")).map_err(io(&data))?;
+    let auto = args.ports == "auto";
+    let ports = if auto { Ports::free().map_err(io(&data))? } else { DEFAULT_PORTS };
+
+    let names: Vec<String> = ["broadcaster".into(), "orchestrator".into()]
+        .into_iter()
+        .chain((1..=args.transcoders).map(|i| format!("transcoder-{i}")))
+        .collect();
+    let mut addresses = Vec::new();
+    for name in &names {
+        let folder = data.join(name);
+        std::fs::create_dir_all(&folder).map_err(io(&folder))?;
+        // The embedded chain starts anew each time, so what was settled on the last one means nothing on this one.
+        for leftover in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "ready.json"] {
+            let _ = std::fs::remove_file(folder.join(leftover)); // it is usually not there
+        }
+        addresses.push(keys::load_or_create(&folder)?.address());
+    }
+
+    let (chain, contracts) = start_chain(&addresses, ports.rpc).await?;
+    let rpc_url = chain.rpc_url().to_string();
+    info!(rpc = %rpc_url, registry = %contracts.registry, broker = %contracts.broker, "embedded chain is up, contracts deployed");
+
+    let config = Configs { data: &data, rpc_url: &rpc_url, contracts, args: &args };
+    let o_toml = config.orchestrator(ports.quic, ports.orchestrator).map_err(io(&data))?;
+    let orchestrator = Child::start("orchestrator", &data, &o_toml).await?;
+    let o_ready = orchestrator.ready(START_TIMEOUT, &stop).await?;
+
+    let mut transcoders = Vec::new();
+    let mut t_ready = Vec::new();
+    for i in 1..=args.transcoders {
+        let http = if auto { free_port().map_err(io(&data))? } else { FIRST_TRANSCODER_PORT + i as u16 - 1 };
+        let toml = config.transcoder(i, addresses[1], http).map_err(io(&data))?;
+        transcoders.push(Child::start(&format!("transcoder-{i}"), &data, &toml).await?);
+    }
+    for child in &transcoders {
+        t_ready.push(child.ready(START_TIMEOUT, &stop).await?);
+    }
+
+    let key = config.stream_key().map_err(io(&data))?;
+    let b_toml = config.broadcaster(&ports, addresses[1], &key, &o_ready, &t_ready).map_err(io(&data))?;
+    let broadcaster = Child::start("broadcaster", &data, &b_toml).await?;
+    let b_ready = broadcaster.ready(START_TIMEOUT, &stop).await?;
+
+    let console = format!("http://{}", b_ready.http);
+    let place = Where {
+        rtmp_url: format!("rtmp://{}/live", b_ready.rtmp.clone().unwrap_or_default()),
+        stream_key: key.clone(),
+        stream_name: STREAM_NAME.into(),
+        hls_url: format!("{console}/live/{STREAM_NAME}/master.m3u8"),
+        console_url: format!("{console}/"),
+        rpc_url,
+        broadcaster_api: console.clone(),
+        orchestrator_api: format!("http://{}", o_ready.http),
+        transcoder_apis: t_ready.iter().map(|r| format!("http://{}", r.http)).collect(),
+        pids: Pids {
+            broadcaster: broadcaster.pid(),
+            orchestrator: orchestrator.pid(),
+            transcoders: transcoders.iter().map(Child::pid).collect(),
+        },
+    };
+    announce(&place, &args);
+    if let Some(path) = &args.ready_json {
+        files::write_atomically(path, &serde_json::to_vec_pretty(&place).unwrap_or_default())
+            .map_err(io(path))?;
+    }
+
+    let demo = demo::start(&args.source, &place.rtmp_url, &key, &data);
+    stop.cancelled().await;
+    info!("draining: encoder, broadcaster, transcoders, orchestrator, chain");
+    if let Some(demo) = demo {
+        demo.stop().await;
+    }
+    broadcaster.stop().await;
+    for child in transcoders {
+        child.stop().await;
+    }
+    orchestrator.stop().await;
+    chain.stop().await;
+    Ok(())
+}
+
+/// The public name of the demo's stream.
+const STREAM_NAME: &str = "demo";
+
+async fn start_chain(nodes: &[Address], port: u16) -> Result<(Devnet, Addresses), UpError> {
+    let chain = |e: &dyn std::fmt::Display| UpError::Chain(e.to_string());
+    let deployer: alloy::signers::local::PrivateKeySigner = DEPLOYER.parse().map_err(|e| chain(&e))?;
+    let ether = |amount: &str| parse_ether(amount).unwrap_or(U256::ZERO);
+    let mut accounts = vec![(deployer.address(), ether("10000"))];
+    accounts.extend(nodes.iter().map(|&node| (node, ether("100"))));
+    let genesis = Genesis { accounts, base_fee: BASE_FEE, chain_id: CHAIN_ID, ..Genesis::default() };
+    let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let devnet = Devnet::start(listen, genesis).await.map_err(|e| chain(&e))?;
+    let contracts = deploy(devnet.rpc_url().as_ref(), deployer).await.map_err(|e| chain(&e))?;
+    Ok((devnet, contracts))
+}
+
+struct Configs<'a> {
+    data: &'a Path,
+    rpc_url: &'a str,
+    contracts: Addresses,
+    args: &'a UpArgs,
+}
+
+impl Configs<'_> {
+    fn write(&self, name: &str, http: u16, peers: toml::Table, section: &str, role: toml::Table) -> std::io::Result<PathBuf> {
+        let mut node = toml::Table::new();
+        node.insert("name".into(), name.into());
+        node.insert("data_dir".into(), self.data.join(name).to_string_lossy().into_owned().into());
+        node.insert("http_listen".into(), format!("127.0.0.1:{http}").into());
+        node.extend(peers);
+        let mut chain = toml::Table::new();
+        chain.insert("rpc_url".into(), self.rpc_url.into());
+        chain.insert("registry".into(), self.contracts.registry.to_string().into());
+        chain.insert("broker".into(), self.contracts.broker.to_string().into());
+        let mut all = toml::Table::new();
+        all.insert("node".into(), node.into());
+        all.insert("chain".into(), chain.into());
+        all.insert(section.into(), role.into());
+        let path = self.data.join(format!("{name}.toml"));
+        std::fs::write(&path, all.to_string())?;
+        Ok(path)
+    }
+
+    fn orchestrator(&self, quic: u16, http: u16) -> std::io::Result<PathBuf> {
+        let mut role = toml::Table::new();
+        role.insert("listen".into(), format!("127.0.0.1:{quic}").into());
+        // Small face values, redeemed one by one as they come: the demo is there to show money moving.
+        role.insert("face_value_wei".into(), FACE_VALUE.into());
+        role.insert("redeem_batch".into(), 2.into());
+        role.insert("redeem_after_s".into(), 5.into());
+        self.write("orchestrator", http, toml::Table::new(), "orchestrator", role)
+    }
+
+    fn transcoder(&self, i: usize, orchestrator: Address, http: u16) -> std::io::Result<PathBuf> {
+        let mut role = toml::Table::new();
+        role.insert("orchestrator".into(), orchestrator.to_string().into());
+        role.insert("face_value_wei".into(), FACE_VALUE.into());
+        role.insert("redeem_batch".into(), 2.into());
+        role.insert("redeem_after_s".into(), 5.into());
+        if let (1, Some(lie)) = (i, &self.args.liar) {
+                // It has to get work to be caught, and the cheaper one gets it.
+            role.insert("lie".into(), lie.clone().into());
+            role.insert("price_per_megapixel".into(), 900_000_000.into());
+        }
+        self.write(&format!("transcoder-{i}"), http, toml::Table::new(), "transcoder", role)
+    }
+
+    fn broadcaster(
+        &self,
+        ports: &Ports,
+        orchestrator: Address,
+        key: &str,
+        o: &Ready,
+        t: &[Ready],
+    ) -> std::io::Result<PathBuf> {
+        let mut role = toml::Table::new();
+        role.insert("rtmp_listen".into(), format!("127.0.0.1:{}", ports.rtmp).into());
+        role.insert("orchestrators".into(), vec![orchestrator.to_string()].into());
+        role.insert("verify_before_publish".into(), self.args.verify_before_publish.into());
+        let mut stream_key = toml::Table::new();
+        stream_key.insert("name".into(), STREAM_NAME.into());
+        stream_key.insert("key".into(), key.into());
+        let mut second = toml::Table::new();
+        second.insert("name".into(), "second".into());
+        second.insert("key".into(), format!("{key}-2").into());
+        role.insert("keys".into(), vec![stream_key, second].into());
+        let link = |role: &str, name: String, http: &str| {
+            let mut link = toml::Table::new();
+            link.insert("role".into(), role.into());
+            link.insert("name".into(), name.into());
+            link.insert("url".into(), format!("http://{http}").into());
+            link
+        };
+        let mut links = vec![link("orchestrator", "orchestrator".into(), &o.http)];
+        links.extend(t.iter().enumerate().map(|(i, r)| link("transcoder", format!("transcoder-{}", i + 1), &r.http)));
+        let mut peers = toml::Table::new();
+        peers.insert("peers".into(), links.into());
+        self.write("broadcaster", ports.console, peers, "broadcaster", role)
+    }
+
+    /// The demo's stream key: made once, kept in the data folder.
+    fn stream_key(&self) -> std::io::Result<String> {
+        let path = self.data.join("stream.key");
+        if let Ok(key) = std::fs::read_to_string(&path) {
+            return Ok(key.trim().to_owned());
+        }
+        let key = alloy::hex::encode(&alloy::signers::local::PrivateKeySigner::random().to_bytes()[..12]);
+        std::fs::write(&path, &key)?;
+        Ok(key)
+    }
+}
+
+/// 50 redemptions at the embedded chain's fee of some 0.001 gwei and 50,000 gas: 2.5e12 wei; rounded up.
+const FACE_VALUE: &str = "5000000000000";
+
+#[allow(clippy::print_stdout, reason = "this is what the command is for")]
+fn announce(place: &Where, args: &UpArgs) {
+    println!();
+    println!("Millrace is up.");
+    println!("  console   {}", place.console_url);
+    println!("  watch     {}", place.hls_url);
+    println!("  publish   {}/{}", place.rtmp_url, place.stream_key);
+    println!("  chain     {} (id {CHAIN_ID})", place.rpc_url);
+    println!("  logs      {}", args.data_dir.join("logs").display());
+    match &args.source {
+        Source::None => println!("  waiting for an encoder; for example:"),
+        Source::Demo => println!("  a demo stream is on its way; your own encoder would say:"),
+        Source::File(path) => println!("  looping {}; your own encoder would say:", path.display()),
+    }
+    println!("    ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv {}/{}-2", place.rtmp_url, place.stream_key);
+    println!("Ctrl-C drains everything.");
+}

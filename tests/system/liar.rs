@@ -1,0 +1,73 @@
+//! A transcoder returns something else than the stream. It is caught, not paid and replaced, and no viewer sees it.
+
+use crate::http::get_json;
+use crate::media::{Publisher, cuts, likeness};
+use crate::network::Network;
+use crate::playlist::Watch;
+use crate::process::wait_for;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Until the liar has had a segment and the honest one has made what followed.
+const CAUGHT: Duration = Duration::from_secs(60);
+/// An honest 360p rendition of these pictures is above 0.95 in its worst frame, another of the pictures is below 0.7.
+const SAME_PICTURE: f64 = 0.8;
+
+fn assert_caught(lie: &str) {
+    let network = Network::start(&["--source", "none", "--verify-before-publish", "--liar", lie]);
+    let liar = network.transcoder_address(0).unwrap();
+    let is_liar = |address: &Value| address.as_str().is_some_and(|a| a.eq_ignore_ascii_case(&liar));
+    let _publisher = Publisher::file(cuts(), -1, &network.rtmp(&network.live.key));
+    let mut watch = Watch::new(network.master(&network.live.name));
+
+    let caught = wait_for("the lie is caught", CAUGHT, || {
+        watch.look().or_else(|error| if watch.seen.is_empty() { Ok(()) } else { Err(error) })?;
+        let segments = network.segments()?;
+        segments
+            .iter()
+            .find(|s| is_liar(&s["worker"]) && s["result"] == "fail")
+            .cloned()
+            .ok_or_else(|| format!("{segments:?}"))
+    });
+    assert!(caught["fault"].as_str().is_some_and(|fault| !fault.is_empty()), "no fault named: {caught}");
+    let suspended = wait_for("the liar is suspended", CAUGHT, || {
+        watch.look()?;
+        let all = network.transcoders()?;
+        all.iter()
+            .find(|t| is_liar(&t["address"]) && t["state"] == "suspended")
+            .cloned()
+            .ok_or_else(|| format!("{all:?}"))
+    });
+    assert!(
+        suspended["suspended"]["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
+        "no reason named: {suspended}"
+    );
+
+    // What followed was made by the other one, and the viewer has seen the stream itself all the time.
+    watch.until_more(4, CAUGHT);
+    watch.assert_whole();
+    for (seq, (_, rendition)) in &watch.seen["360p"] {
+        let Some((_, source)) = watch.seen["source"].get(seq) else { continue };
+        let likeness = likeness(source, rendition, 640, 360);
+        assert!(likeness > SAME_PICTURE, "segment {seq} as published is like its source to {likeness}");
+    }
+
+    for segment in network.segments().unwrap().iter().filter(|s| is_liar(&s["worker"])) {
+        assert_ne!(segment["result"], "pass", "a lie passed: {segment}");
+        assert!(segment["paid_wei"].is_null() || segment["paid_wei"] == "0", "a lie was paid: {segment}");
+    }
+    let tickets = get_json(&format!("{}/api/v1/tickets", network.ready.transcoder_apis[0])).unwrap();
+    assert_eq!(tickets["received"]["count"], 0, "the liar got a ticket: {tickets}");
+    let honest = get_json(&format!("{}/api/v1/tickets", network.ready.transcoder_apis[1])).unwrap();
+    assert_ne!(honest["received"]["count"], 0, "the honest one got none: {honest}");
+}
+
+#[test]
+fn a_transcoder_that_returns_black_is_caught_and_never_seen() {
+    assert_caught("black");
+}
+
+#[test]
+fn a_transcoder_that_returns_the_previous_segment_is_caught_and_never_seen() {
+    assert_caught("previous");
+}

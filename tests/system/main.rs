@@ -1,0 +1,19 @@
+//! The whole network, as a person would run it: real encoders push by RTMP, a real browser and real players read, processes are killed.
+//!
+//! Each test starts `millrace up` on free ports in a folder of its own. They run one at a time, since each takes what two cores can give.
+//! What needs the clips of `../shared/media` (or `MILLRACE_MEDIA`) says so and passes where they are missing.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod http;
+mod media;
+mod network;
+mod playlist;
+mod process;
+
+mod bad_clips;
+mod demo;
+mod ladder;
+mod liar;
+mod lost_transcoder;
+mod refusals;
+mod roles;

@@ -1,0 +1,149 @@
+//! Each role as an operator runs it: alone, from its own TOML file, on a chain that is not ours (anvil).
+
+use crate::http::{block_on, get_json, rpc};
+use crate::media::{Publisher, cuts};
+use crate::network::alone;
+use crate::playlist::Watch;
+use crate::process::{signal, tail, wait_for, wait_for_exit};
+use alloy::signers::local::PrivateKeySigner;
+use millrace_contracts::{Addresses, deploy};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// From the start of a process to its readiness: a bond on the chain, devices calibrated.
+const START: Duration = Duration::from_secs(40);
+/// From SIGTERM to the exit.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// A process of one role, or the chain; killed when it is dropped.
+struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(command: &mut Command, log: PathBuf) -> Self {
+        let out = File::create(&log).unwrap();
+        let child = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+        Self { child, log }
+    }
+
+    /// Looks until `find` finds something, while the process runs.
+    fn until<T>(&mut self, what: &str, mut find: impl FnMut() -> Result<T, String>) -> T {
+        wait_for(what, START, || match self.child.try_wait().unwrap() {
+            Some(status) => panic!("{what}: the process ended: {status}"),
+            None => find(),
+        })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), tail(&self.log, 40));
+        }
+    }
+}
+
+/// Anvil on a free port: the process and its URL.
+fn anvil(dir: &Path) -> (Process, String) {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts/node_modules/.bin/anvil");
+    let log = dir.join("anvil.log");
+    // A base fee as low as on an L2, so that the default face value is worth its redemption.
+    let mut process =
+        Process::start(Command::new(program).args(["--port", "0", "--block-base-fee-per-gas", "1000000"]), log.clone());
+    let url = process.until("anvil listens", || {
+        let text = std::fs::read_to_string(&log).unwrap();
+        let address = text.lines().find_map(|line| line.strip_prefix("Listening on "));
+        address.map(|address| format!("http://{}", address.trim())).ok_or(text)
+    });
+    (process, url)
+}
+
+/// An account with 100 ETH.
+fn account(url: &str) -> PrivateKeySigner {
+    let signer = PrivateKeySigner::random();
+    rpc(url, "anvil_setBalance", &json!([signer.address(), "0x56bc75e2d63100000"])).unwrap();
+    signer
+}
+
+/// Starts `role` with `section` as its part of the TOML file; the process and what it says once it serves.
+fn role(
+    dir: &Path,
+    url: &str,
+    contracts: &Addresses,
+    role: &str,
+    signer: &PrivateKeySigner,
+    section: &str,
+) -> (Process, Value) {
+    let data = dir.join(role);
+    std::fs::create_dir(&data).unwrap();
+    let mut key = File::options().create_new(true).write(true).mode(0o600).open(data.join("identity.key")).unwrap();
+    std::io::Write::write_all(&mut key, alloy::hex::encode(signer.to_bytes()).as_bytes()).unwrap();
+    let config = dir.join(format!("{role}.toml"));
+    let text = format!(
+        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\n\n\
+         [chain]\nrpc_url = {url:?}\nregistry = \"{}\"\nbroker = \"{}\"\n\n[{role}]\n{section}",
+        contracts.registry, contracts.broker
+    );
+    std::fs::write(&config, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+    let mut process = Process::start(
+        command.args([role.as_ref(), "--config".as_ref(), config.as_os_str()]),
+        dir.join(format!("{role}.log")),
+    );
+    let ready = process.until(&format!("the {role} is ready"), || {
+        let text = std::fs::read_to_string(data.join("ready.json")).map_err(|error| error.to_string())?;
+        serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))
+    });
+    (process, ready)
+}
+
+#[test]
+fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let (_anvil, url) = anvil(dir.path());
+    let contracts = block_on(deploy(&url, account(&url))).unwrap();
+    let [b, o, t] = std::array::from_fn(|_| account(&url));
+    let start = |name, signer, section: &str| role(dir.path(), &url, &contracts, name, signer, section);
+
+    let (orchestrator, o_ready) = start("orchestrator", &o, "listen = \"127.0.0.1:0\"\n");
+    let (transcoder, t_ready) =
+        start("transcoder", &t, &format!("orchestrator = \"{}\"\nencoder = \"x264\"\n", o.address()));
+    let keys = "keys = [{ name = \"alone\", key = \"key-of-the-stream\" }]";
+    let section = format!("rtmp_listen = \"127.0.0.1:0\"\norchestrators = [\"{}\"]\n{keys}\n", o.address());
+    let (broadcaster, b_ready) = start("broadcaster", &b, &section);
+    let http = |ready: &Value| format!("http://{}", ready["http"].as_str().unwrap());
+
+    let rtmp = format!("rtmp://{}/live/key-of-the-stream", b_ready["rtmp"].as_str().unwrap());
+    let _publisher = Publisher::file(cuts(), -1, &rtmp);
+    let mut watch = Watch::new(format!("{}/live/alone/master.m3u8", http(&b_ready)));
+    wait_for("the ladder is listed", START, || {
+        watch.look()?;
+        watch.seen.get("360p").filter(|of| of.len() >= 2).map(drop).ok_or_else(|| format!("{:?}", watch.seen.keys()))
+    });
+    watch.assert_whole();
+    watch.assert_same_frames();
+    for ready in [&o_ready, &t_ready] {
+        wait_for("tickets are received", START, || {
+            let tickets = get_json(&format!("{}/api/v1/tickets", http(ready)))?;
+            if tickets["received"]["count"].as_u64() > Some(0) { Ok(()) } else { Err(tickets.to_string()) }
+        });
+    }
+
+    // In the order in which a stream flows.
+    for (name, mut process) in
+        [("broadcaster", broadcaster), ("transcoder", transcoder), ("orchestrator", orchestrator)]
+    {
+        assert!(signal("TERM", process.child.id().into()));
+        let status = wait_for_exit(&format!("the {name} drains and exits after SIGTERM"), &mut process.child, DRAIN);
+        assert_eq!(status.code(), Some(0), "the {name} ends in {status}");
+    }
+}

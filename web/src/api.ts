@@ -1,0 +1,142 @@
+// The read-only JSON API of a node: its types, and one bounded request. All wei are decimal strings, all times Unix milliseconds.
+import { misfit, type Shape } from "./shapes";
+
+export interface NodeInfo {
+  role: string;
+  name: string;
+  address: string;
+  version: string;
+  started_at: number;
+  balance_wei: string | null;
+  chain: { id: number; rpc_url: string; registry: string; broker: string; block: number };
+  peers: Peer[];
+}
+export interface Peer {
+  role: string;
+  name: string;
+  url: string;
+}
+
+export interface Rendition {
+  name: string;
+  width: number;
+  height: number;
+  bitrate: number;
+  state: "ok" | "late" | "down";
+  last_seq: number | null;
+}
+export interface Stream {
+  name: string;
+  id: string;
+  state: "live" | "ended";
+  started_at: number;
+  ended_at: number | null;
+  hls_url: string;
+  source: { codec: string; width: number; height: number; fps: number; bitrate: number; audio: boolean } | null;
+  renditions: Rendition[];
+  orchestrator: string | null;
+  segments: number;
+  parts: number;
+  latency_ms: { p50: number; p99: number } | null;
+  spent_wei: string;
+}
+
+export interface Ingest {
+  rtmp_url: string;
+  keys: { name: string; key: string }[];
+}
+
+export interface Device {
+  name: string;
+  kind: string;
+  detail: string;
+  /** Megapixels per second that the device can encode, and those in use. */
+  capacity: number;
+  in_use: number;
+  sessions: number;
+}
+export interface Transcoder {
+  address: string;
+  name: string;
+  state: "ready" | "working" | "suspended" | "gone";
+  devices: Device[];
+  streams: string[];
+  segments_ok: number;
+  segments_failed: number;
+  earned_wei: string;
+  bond_wei: string;
+  rtt_ms: number | null;
+  since: number;
+  suspended: { reason: string; until: number | null } | null;
+}
+
+export interface Segment {
+  at: number;
+  stream: string;
+  seq: number;
+  attempt: number;
+  worker: string;
+  worker_name: string;
+  result: "pass" | "fail" | "lost" | "refused";
+  fault: string | null;
+  latency_ms: number | null;
+  paid_wei: string | null;
+  payer: string | null;
+  payee: string | null;
+}
+
+export type TicketState = "queued" | "sent" | "mined" | "final" | "dropped";
+export interface Ticket {
+  at: number;
+  direction: "in" | "out";
+  peer: string;
+  face_value_wei: string;
+  win_prob: number;
+  expected_wei: string;
+  /** Null while not known: the payer does not learn which of its tickets won before they are redeemed. */
+  winner: boolean | null;
+  state: TicketState | null;
+  tx: string | null;
+}
+export interface Tickets {
+  received: { count: number; expected_wei: string; winners: number; queued: number; redeemed_wei: string; dropped: number };
+  sent: { count: number; expected_wei: string };
+  recent: Ticket[];
+}
+
+/** A node on one machine answers in milliseconds; one that took this long is treated as silent. */
+const TIMEOUT_MS = 4_000;
+
+/** A failed request, as what is said of the node: "cannot be reached", "answered 500 to …". `silent` tells that nothing answered at all. */
+export class ApiError extends Error {
+  readonly silent: boolean;
+  constructor(message: string, silent: boolean) {
+    super(message);
+    this.silent = silent;
+  }
+}
+
+/** Fetches `/api/v1/{path}` of the node at `base` (empty for the node that served this page), and holds it against its shape. */
+export async function get<T>(base: string, path: string, shape: Shape<T>, cancelled?: AbortSignal): Promise<T> {
+  const late = AbortSignal.timeout(TIMEOUT_MS);
+  const signal = cancelled ? AbortSignal.any([cancelled, late]) : late;
+  let reply: Response;
+  try {
+    reply = await fetch(`${base}/api/v1/${path}`, { signal, headers: { accept: "application/json" } });
+  } catch (cause) {
+    if (cancelled?.aborted) throw cause;
+    throw new ApiError(late.aborted ? `gave no answer within ${TIMEOUT_MS / 1000} s` : "cannot be reached", true);
+  }
+  if (!reply.ok) throw new ApiError(`answered ${reply.status} to /api/v1/${path}`, false);
+  let body: unknown;
+  try {
+    body = await reply.json();
+  } catch {
+    if (cancelled?.aborted) throw cancelled.reason;
+    if (late.aborted) throw new ApiError(`gave no whole answer within ${TIMEOUT_MS / 1000} s`, true);
+    throw new ApiError(`answered /api/v1/${path} with something that is not JSON`, false);
+  }
+  const odd = misfit(body, shape);
+  if (odd) throw new ApiError(`answered /api/v1/${path} in a way that this page does not understand (${odd}): their versions may differ`, false);
+  return body as T;
+}

@@ -1,0 +1,139 @@
+// Numbers, amounts and times in words. Pure: no clock is read and no locale is asked here, but for absolute times.
+
+const ETH = 10n ** 18n;
+const GWEI = 10n ** 9n;
+
+/** What stands for a figure that is not known. */
+export const NONE = "–";
+
+/** Decimal wei from the API as an integer, null where there is none or it is not a number. */
+export function wei(text: string | null | undefined): bigint | null {
+  return typeof text === "string" && /^-?\d{1,78}$/.test(text) ? BigInt(text) : null;
+}
+
+/** Sum of decimal wei strings; what is not a number counts as nothing. */
+export function sumWei(amounts: (string | null | undefined)[]): string {
+  return amounts.reduce((sum, amount) => sum + (wei(amount) ?? 0n), 0n).toString();
+}
+
+/** `12345678` → `12 345 678`, with narrow no-break spaces. */
+export function grouped(value: bigint | number): string {
+  return value.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+}
+
+/** An amount in the unit that suits it: ETH from a ten-thousandth up, then gwei, then wei; cut and not rounded up. */
+export function formatEth(text: string | null | undefined): string {
+  const amount = wei(text);
+  if (amount === null) return NONE;
+  const size = amount < 0n ? -amount : amount;
+  if (size === 0n) return "0 ETH";
+  if (size >= ETH / 10_000n) return `${decimal(amount, ETH)} ETH`;
+  if (size >= GWEI / 1000n) return `${decimal(amount, GWEI)} gwei`;
+  return `${grouped(amount)} wei`;
+}
+
+/** The same amount to the last wei, for tooltips. */
+export function formatWei(text: string | null | undefined): string {
+  const amount = wei(text);
+  return amount === null ? "not known" : `${grouped(amount)} wei`;
+}
+
+function decimal(amount: bigint, unit: bigint): string {
+  const size = amount < 0n ? -amount : amount;
+  const whole = size / unit;
+  // Fewer decimals as the whole part grows: some five digits are legible in a table.
+  const places = whole >= 1000n ? 0 : whole >= 100n ? 2 : whole >= 1n ? 4 : 6;
+  const part = ((size % unit) * 10n ** BigInt(places)) / unit;
+  const tail = places === 0 ? "" : part.toString().padStart(places, "0").replace(/0+$/, "");
+  return `${amount < 0n ? "-" : ""}${grouped(whole)}${tail ? `.${tail}` : ""}`;
+}
+
+/** Bits per second: `2.8 Mb/s`, `640 kb/s`. */
+export function formatBitrate(bits: number | null | undefined): string {
+  if (!known(bits) || bits <= 0) return NONE;
+  if (bits >= 1e6) return `${trim(bits / 1e6, bits >= 1e7 ? 0 : 1)} Mb/s`;
+  return `${Math.round(bits / 1e3)} kb/s`;
+}
+
+/** Milliseconds: `0.7 ms`, `212 ms`, `1.8 s`. */
+export function formatMs(ms: number | null | undefined): string {
+  if (!known(ms)) return NONE;
+  return ms < 1000 ? `${trim(ms, ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+/** Seconds with one decimal, as a player shows them. */
+export function formatSeconds(s: number | null | undefined): string {
+  return known(s) ? `${s.toFixed(1)} s` : NONE;
+}
+
+/** A length of time: `42 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`. */
+export function formatSpan(ms: number): string {
+  const s = Math.max(0, Math.floor(ms / 1000));
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${pad(s % 60)} s`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h ${pad(Math.floor((s % 3600) / 60))} min`;
+  return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
+}
+
+/** How long ago `at` was, in one unit. A time ahead of our clock reads as now: clocks of two machines differ. */
+export function formatAgo(at: number, now: number): string {
+  const s = Math.floor((now - at) / 1000);
+  if (s < 1) return "now";
+  if (s < 60) return `${s} s ago`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ago`;
+  if (s < 86_400) return `${Math.floor(s / 3600)} h ago`;
+  return `${Math.floor(s / 86_400)} d ago`;
+}
+
+/** Date and time of day to the millisecond, in the reader's own zone. */
+export function formatAbsolute(at: number): string {
+  const t = new Date(at);
+  if (Number.isNaN(t.getTime())) return "not a time";
+  const day = `${t.getFullYear()}-${pad(t.getMonth() + 1)}-${pad(t.getDate())}`;
+  const ms = String(t.getMilliseconds()).padStart(3, "0");
+  return `${day} ${pad(t.getHours())}:${pad(t.getMinutes())}:${pad(t.getSeconds())}.${ms}`;
+}
+
+/** `0x12ab34…cd56` of an address or a hash. */
+export function short(hex: string): string {
+  return hex.length > 14 ? `${hex.slice(0, 6)}…${hex.slice(-4)}` : hex;
+}
+
+/** A chance from 0 to 1: `1 in 40`, `25 %`, `always`. */
+export function formatChance(p: number | null | undefined): string {
+  if (!known(p) || p < 0) return NONE;
+  if (p === 0) return "never";
+  if (p >= 0.9995) return "always";
+  return p >= 0.1 ? `${Math.round(p * 100)} %` : `1 in ${grouped(Math.round(1 / p))}`;
+}
+
+/** The usual name of a codec: `h264` and `avc1.64001f` are both `H.264`. */
+export function formatCodec(codec: string | null | undefined): string {
+  const c = (codec ?? "").toLowerCase();
+  if (c === "h264" || c.startsWith("avc1") || c.startsWith("avc3")) return "H.264";
+  if (c === "hevc" || c === "h265" || c.startsWith("hvc1") || c.startsWith("hev1")) return "HEVC";
+  if (c.startsWith("av1") || c.startsWith("av01")) return "AV1";
+  return codec || NONE;
+}
+
+/** `30`, `29.97`: frames per second without needless zeroes. */
+export function formatFps(fps: number | null | undefined): string {
+  return known(fps) && fps > 0 ? `${trim(fps, 2)} fps` : NONE;
+}
+
+/** `1 stream`, `2 streams`. */
+export function count(n: number, one: string, many = `${one}s`): string {
+  return `${grouped(n)} ${n === 1 ? one : many}`;
+}
+
+function known(n: number | null | undefined): n is number {
+  return typeof n === "number" && Number.isFinite(n);
+}
+
+function trim(n: number, places: number): string {
+  return String(Number(n.toFixed(places)));
+}
+
+function pad(n: number): string {
+  return String(n).padStart(2, "0");
+}

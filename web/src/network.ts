@@ -1,0 +1,154 @@
+// What the page knows: the node that served it, the peers that node names, and what each of them answers, polled.
+// Nothing is drawn here; words.ts judges it and the panels show it.
+import { useQueries } from "@tanstack/react-query";
+import { type ApiError, get, type Ingest, type NodeInfo, type Peer, type Segment, type Stream, type Tickets, type Transcoder } from "./api";
+import { INGEST, NODE, SEGMENTS, type Shape, STREAMS, TICKETS, TRANSCODERS } from "./shapes";
+
+/** Live figures are asked for once a second; TanStack Query asks nothing while the page is hidden and never twice at once. */
+const POLL_MS = 1_000;
+/** A node that failed is asked less often, so that a dead one costs little and a restarted one shows soon. */
+const RETRY_MS = 3_000;
+/** Keys change when an operator edits the configuration: seldom. */
+const SLOW_MS = 10_000;
+/** Nodes asked at most: some three requests each a second, so a page on a large network does not become a load on it. */
+export const MAX_NODES = 32;
+/** Rows asked of each log. */
+const ROWS = 50;
+
+/** One answer that is polled. Data outlives a failure: what was last known stays on the page, marked as old. */
+export interface Answer<T> {
+  data: T | undefined;
+  error: ApiError | null;
+  /** When `data` came, 0 for never. */
+  at: number;
+}
+
+/** A node: what its peers say of it, and what it says itself. `url` is empty for the node that served the page. */
+export interface Seen {
+  url: string;
+  role: string;
+  name: string;
+  info: Answer<NodeInfo>;
+}
+
+/** An item and the node that told it. */
+export interface From<T> {
+  node: Seen;
+  item: T;
+}
+
+/** What a panel draws: `ready` may still carry `trouble`, when some of the nodes asked did not answer. */
+export type Load<T> = { state: "loading" } | { state: "failed"; message: string } | { state: "ready"; data: T; trouble: string | null };
+
+export interface Network {
+  root: Answer<NodeInfo>;
+  nodes: Seen[];
+  /** Nodes that are known of but not asked. */
+  unasked: number;
+  streams: Load<From<Stream>[]>;
+  ingest: Load<From<Ingest>[]>;
+  transcoders: Load<From<Transcoder>[]>;
+  segments: Load<From<Segment>[]>;
+  tickets: Load<From<Tickets>[]>;
+}
+
+/** Asks one path of several nodes, each on its own beat. */
+function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], every = POLL_MS): Answer<T>[] {
+  return useQueries({
+    queries: urls.map((url) => ({
+      queryKey: [url, path],
+      queryFn: ({ signal }: { signal: AbortSignal }) => get<T>(url, path, shape, signal),
+      refetchInterval: (query: { state: { status: string } }) => (query.state.status === "error" ? RETRY_MS : every),
+    })),
+    combine: (results) => results.map((r): Answer<T> => ({ data: r.data as T | undefined, error: r.error as ApiError | null, at: r.dataUpdatedAt })),
+  });
+}
+
+/** The whole network as this page sees it. Peers are followed for two hops: from any role that reaches all of them. */
+export function useNetwork(): Network {
+  const own = useAnswers<NodeInfo>("node", NODE, [""]);
+  const root = own[0]!;
+  const near = unseen(root.data?.peers ?? [], []);
+  const nearAnswers = useAnswers<NodeInfo>("node", NODE, near.slice(0, MAX_NODES - 1).map((p) => p.url));
+  const far = unseen(nearAnswers.flatMap((a) => a.data?.peers ?? []), near);
+  const farAnswers = useAnswers<NodeInfo>("node", NODE, far.slice(0, Math.max(0, MAX_NODES - 1 - near.length)).map((p) => p.url));
+
+  const seen = (peer: Peer, info: Answer<NodeInfo>): Seen => ({ url: peer.url, role: info.data?.role ?? peer.role, name: info.data?.name ?? peer.name, info });
+  const nodes = once([
+    seen({ url: "", role: "", name: "this node" }, root),
+    ...nearAnswers.map((a, i) => seen(near[i]!, a)),
+    ...farAnswers.map((a, i) => seen(far[i]!, a)),
+  ]);
+
+  const of = (...roles: string[]) => nodes.filter((n) => roles.includes(n.role));
+  const urls = (some: Seen[]) => some.map((n) => n.url);
+  const broadcasters = of("broadcaster");
+  const orchestrators = of("orchestrator");
+  // The orchestrator verified the segments; without one, the node that served the page shows its own log.
+  const loggers = orchestrators.length > 0 ? orchestrators : nodes.filter((n) => n.url === "" && n.info.data);
+  const known = of("broadcaster", "orchestrator", "transcoder");
+
+  return {
+    root,
+    nodes,
+    unasked: near.length + far.length - nearAnswers.length - farAnswers.length,
+    streams: merge(broadcasters, useAnswers<Stream[]>("streams", STREAMS, urls(broadcasters)), root),
+    ingest: merge(broadcasters, useAnswers<Ingest>("ingest", INGEST, urls(broadcasters), SLOW_MS), root),
+    transcoders: merge(orchestrators, useAnswers<Transcoder[]>("transcoders", TRANSCODERS, urls(orchestrators)), root),
+    segments: latest(merge(loggers, useAnswers<Segment[]>(`segments?limit=${ROWS}`, SEGMENTS, urls(loggers)), root)),
+    tickets: merge(known, useAnswers<Tickets>(`tickets?limit=${ROWS}`, TICKETS, urls(known)), root),
+  };
+}
+
+/** Peers that are not among `before`, without the page's own origin and each once, by URL. */
+export function unseen(peers: Peer[], before: Peer[]): Peer[] {
+  const urls = new Set(before.map((p) => p.url));
+  const fresh: Peer[] = [];
+  for (const peer of peers) {
+    const url = origin(peer.url);
+    if (!url || urls.has(url) || url === globalThis.location?.origin) continue;
+    urls.add(url);
+    fresh.push({ ...peer, url });
+  }
+  return fresh;
+}
+
+/** Only http(s) URLs are followed: a peer's word is not trusted with any other scheme. */
+function origin(url: string): string | null {
+  const parsed = URL.canParse(url) ? new URL(url) : null;
+  return parsed && /^https?:$/.test(parsed.protocol) ? parsed.origin : null;
+}
+
+/** One node may be reachable by two URLs (localhost and 127.0.0.1): it is kept once, by role and address. */
+function once(nodes: Seen[]): Seen[] {
+  const keys = new Set<string>();
+  return nodes.filter((n) => {
+    const key = n.info.data ? `${n.info.data.role} ${n.info.data.address.toLowerCase()}` : n.url;
+    return !keys.has(key) && keys.add(key);
+  });
+}
+
+/** Joins the answers of several nodes to one list, and says what is missing from it. */
+export function merge<T>(nodes: Seen[], answers: Answer<T | T[]>[], root: Answer<NodeInfo>): Load<From<T>[]> {
+  if (nodes.length === 0) {
+    if (root.data) return { state: "ready", data: [], trouble: null };
+    return root.error ? { state: "failed", message: `This node ${root.error.message}` } : { state: "loading" };
+  }
+  const failed = new Map<string, Seen[]>();
+  nodes.forEach((n, i) => {
+    const message = answers[i]?.error?.message;
+    if (message) failed.set(message, [...(failed.get(message) ?? []), n]);
+  });
+  const trouble = failed.size > 0 ? [...failed].map(([message, some]) => `${some.map((n) => n.name).join(", ")} ${message}`).join("; ") : null;
+  const data = nodes.flatMap((node, i) => {
+    const told = answers[i]?.data;
+    return told === undefined ? [] : (Array.isArray(told) ? told : [told]).map((item) => ({ node, item }));
+  });
+  if (answers.some((a) => a.data !== undefined)) return { state: "ready", data, trouble };
+  return trouble && answers.every((a) => a.error) ? { state: "failed", message: trouble } : { state: "loading" };
+}
+
+function latest(load: Load<From<Segment>[]>): Load<From<Segment>[]> {
+  if (load.state !== "ready") return load;
+  return { ...load, data: load.data.toSorted((a, b) => b.item.at - a.item.at).slice(0, ROWS) };
+}

@@ -1,0 +1,100 @@
+// What an answer must look like before any panel draws it. The node may be of another version than the page, and a peer
+// may be anybody's: a wrong answer becomes an error in words, never a broken page. Fields beyond these are ignored.
+import type { Ingest, NodeInfo, Segment, Stream, Tickets, Transcoder } from "./api";
+
+/** The shape of T, checked by the compiler against T: what can be null is a `maybe`, which may also be absent. */
+export type Shape<T> = null extends T
+  ? { maybe: Shape<NonNullable<T>> }
+  : T extends string
+    ? "string"
+    : T extends number
+      ? "number"
+      : T extends boolean
+        ? "boolean"
+        : T extends (infer U)[]
+          ? [Shape<U>]
+          : { [K in keyof T]: Shape<T[K]> };
+
+const S = "string";
+const N = "number";
+const B = "boolean";
+const maybe = <T>(shape: T) => ({ maybe: shape });
+
+export const NODE: Shape<NodeInfo> = {
+  role: S,
+  name: S,
+  address: S,
+  version: S,
+  started_at: N,
+  balance_wei: maybe(S),
+  chain: { id: N, rpc_url: S, registry: S, broker: S, block: N },
+  peers: [{ role: S, name: S, url: S }],
+};
+
+export const STREAMS: Shape<Stream[]> = [
+  {
+    name: S,
+    id: S,
+    state: S,
+    started_at: N,
+    ended_at: maybe(N),
+    hls_url: S,
+    source: maybe({ codec: S, width: N, height: N, fps: N, bitrate: N, audio: B }),
+    renditions: [{ name: S, width: N, height: N, bitrate: N, state: S, last_seq: maybe(N) }],
+    orchestrator: maybe(S),
+    segments: N,
+    parts: N,
+    latency_ms: maybe({ p50: N, p99: N }),
+    spent_wei: S,
+  },
+];
+
+export const INGEST: Shape<Ingest> = { rtmp_url: S, keys: [{ name: S, key: S }] };
+
+export const TRANSCODERS: Shape<Transcoder[]> = [
+  {
+    address: S,
+    name: S,
+    state: S,
+    devices: [{ name: S, kind: S, detail: S, capacity: N, in_use: N, sessions: N }],
+    streams: [S],
+    segments_ok: N,
+    segments_failed: N,
+    earned_wei: S,
+    bond_wei: S,
+    rtt_ms: maybe(N),
+    since: N,
+    suspended: maybe({ reason: S, until: maybe(N) }),
+  },
+];
+
+export const SEGMENTS: Shape<Segment[]> = [
+  { at: N, stream: S, seq: N, attempt: N, worker: S, worker_name: S, result: S, fault: maybe(S), latency_ms: maybe(N), paid_wei: maybe(S), payer: maybe(S), payee: maybe(S) },
+];
+
+export const TICKETS: Shape<Tickets> = {
+  received: { count: N, expected_wei: S, winners: N, queued: N, redeemed_wei: S, dropped: N },
+  sent: { count: N, expected_wei: S },
+  recent: [{ at: N, direction: S, peer: S, face_value_wei: S, win_prob: N, expected_wei: S, winner: maybe(B), state: maybe(S), tx: maybe(S) }],
+};
+
+/** The first place where `value` is not of `shape`, as a path such as `[0].chain.id`; null where all of it fits. */
+export function misfit(value: unknown, shape: unknown, path = ""): string | null {
+  if (typeof shape === "string") return typeof value === shape ? null : path || "the whole";
+  if (Array.isArray(shape)) {
+    if (!Array.isArray(value)) return path || "the whole";
+    return first(value.map((item, i) => [item, shape[0], `${path}[${i}]`]));
+  }
+  const fields = shape as Record<string, unknown>;
+  if ("maybe" in fields) return value === null || value === undefined ? null : misfit(value, fields.maybe, path);
+  if (typeof value !== "object" || value === null) return path || "the whole";
+  return first(Object.entries(fields).map(([key, inner]) => [(value as Record<string, unknown>)[key], inner, path ? `${path}.${key}` : key]));
+}
+
+function first(parts: [unknown, unknown, string][]): string | null {
+  for (const [value, shape, path] of parts) {
+    const found = misfit(value, shape, path);
+    if (found) return found;
+  }
+  return null;
+}

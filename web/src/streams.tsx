@@ -1,0 +1,144 @@
+// Live streams: the list, and the selected one with its player and ladder.
+import { useContext, useState } from "react";
+import type { Ingest, Rendition, Stream } from "./api";
+import { formatAbsolute, formatBitrate, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
+import type { From, Load, Seen } from "./network";
+import { Player } from "./player";
+import { Publish } from "./publish";
+import { Amount, Chip, Fact, Loaded, Now, Panel } from "./ui";
+import { ready, RENDITION_TONE } from "./words";
+
+type Told = From<Stream>;
+const keyOf = (s: Told) => `${s.node.url} ${s.item.id}`;
+
+export function Streams({ streams, ingest, nodes }: { streams: Load<Told[]>; ingest: Load<From<Ingest>[]>; nodes: Seen[] }) {
+  const [picked, setPicked] = useState<string | null>(null);
+  const all = ready(streams);
+  const live = all.filter((s) => s.item.state === "live");
+  const selected = choose(all, picked);
+  return (
+    <Panel title="Live streams" className="streams" aside={streams.state === "ready" && live.length > 0 ? `${live.length} live` : null}>
+      <Loaded load={streams} empty="No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.">
+        {(items) => (
+          <>
+            {live.length === 0 && <div className="note">No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.</div>}
+            <div className="stream-list" role="group" aria-label="Streams">
+              {order(items).map((s) => (
+                <Row key={keyOf(s)} stream={s} selected={s === selected} pick={() => setPicked(keyOf(s))} />
+              ))}
+            </div>
+          </>
+        )}
+      </Loaded>
+      {selected && <Detail key={keyOf(selected)} stream={selected} nodes={nodes} />}
+      {streams.state === "ready" && live.length === 0 && <Publish ingest={ingest} />}
+      {live.length > 0 && (
+        <details className="another">
+          <summary>Publish another stream</summary>
+          <Publish ingest={ingest} />
+        </details>
+      )}
+    </Panel>
+  );
+}
+
+/** What is shown: the picked stream, or its successor of the same name once it has ended, else the first live one. */
+export function choose(all: Told[], picked: string | null): Told | null {
+  const live = all.filter((s) => s.item.state === "live");
+  const own = all.find((s) => keyOf(s) === picked);
+  if (own?.item.state === "ended") return live.find((s) => s.node.url === own.node.url && s.item.name === own.item.name) ?? own;
+  return own ?? live[0] ?? null;
+}
+
+/** Live ones first, then the newest. */
+function order(all: Told[]): Told[] {
+  return all.toSorted((a, b) => Number(b.item.state === "live") - Number(a.item.state === "live") || b.item.started_at - a.item.started_at);
+}
+
+function Row({ stream, selected, pick }: { stream: Told; selected: boolean; pick: () => void }) {
+  const now = useContext(Now);
+  const s = stream.item;
+  const src = s.source;
+  return (
+    <button type="button" className="stream" data-testid="stream-row" data-name={s.name} data-state={s.state} aria-pressed={selected} onClick={pick}>
+      <span className="stream-name">
+        <Chip tone={s.state === "live" ? "ok" : "idle"}>{s.state}</Chip>
+        <strong>{s.name}</strong>
+        <span className="dim num" title={`Started ${formatAbsolute(s.started_at)}`}>
+          {s.state === "live" ? formatSpan(now - s.started_at) : `ran ${formatSpan((s.ended_at ?? now) - s.started_at)}`}
+        </span>
+      </span>
+      <span className="source num">{src ? [formatCodec(src.codec), `${src.width}×${src.height}`, formatFps(src.fps), formatBitrate(src.bitrate)].filter((x) => x !== NONE).join(" ") : "source not known yet"}{src && !src.audio && ", no audio"}</span>
+      <span className="ladder">
+        {s.renditions.map((r) => (
+          <Chip key={r.name} tone={s.state === "live" ? (RENDITION_TONE[r.state] ?? "idle") : "idle"} title={`${r.name} ${r.state}, ${formatBitrate(r.bitrate)}`}>
+            {r.name}
+          </Chip>
+        ))}
+      </span>
+      <span className="num latency" title="Source part in hand to rendition part in the origin: half of the parts are faster than the first figure, 99 % than the second">
+        {s.latency_ms ? `${formatMs(s.latency_ms.p50)} / ${formatMs(s.latency_ms.p99)}` : <span className="dim">not measured</span>}
+      </span>
+      <span className="spent">
+        <Amount wei={s.spent_wei} />
+      </span>
+    </button>
+  );
+}
+
+function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: Seen[] }) {
+  const url = playlist(s.hls_url, node.url);
+  const orchestrator = s.orchestrator && (nodes.find((n) => n.info.data?.address.toLowerCase() === s.orchestrator?.toLowerCase())?.name ?? short(s.orchestrator));
+  return (
+    <div className="detail">
+      {url ? <Player url={url} name={s.name} live={s.state === "live"} /> : <div className="note bad">This stream's playlist has no usable address.</div>}
+      <div className="detail-side">
+        <table className="table">
+          <thead>
+            <tr>
+              <th>Rendition</th>
+              <th className="right">Size</th>
+              <th className="right">Bitrate</th>
+              <th className="right">Last</th>
+              <th>State</th>
+            </tr>
+          </thead>
+          <tbody>
+            {s.renditions.map((r) => (
+              <RenditionRow key={r.name} rendition={r} live={s.state === "live"} />
+            ))}
+          </tbody>
+        </table>
+        <dl className="facts">
+          <Fact name="Latency p50" title="Source part in hand to rendition part in the origin"><span className="num">{formatMs(s.latency_ms?.p50)}</span></Fact>
+          <Fact name="Latency p99" title="Source part in hand to rendition part in the origin"><span className="num">{formatMs(s.latency_ms?.p99)}</span></Fact>
+          <Fact name="Segments"><span className="num">{grouped(s.segments)}</span></Fact>
+          <Fact name="Parts"><span className="num">{grouped(s.parts)}</span></Fact>
+          <Fact name="Spent"><Amount wei={s.spent_wei} /></Fact>
+          <Fact name="Orchestrator">{orchestrator ?? <span className="dim">none</span>}</Fact>
+        </dl>
+        {url && <a className="dim hls" href={url} title={url}>HLS playlist</a>}
+      </div>
+    </div>
+  );
+}
+
+/** The playlist's absolute URL, relative ones taken from the node that told it; null where it is none of http(s). */
+export function playlist(url: string, node: string): string | null {
+  const base = node || globalThis.location?.href || "http://localhost";
+  return URL.canParse(url, base) && /^https?:$/.test(new URL(url, base).protocol) ? new URL(url, base).href : null;
+}
+
+function RenditionRow({ rendition: r, live }: { rendition: Rendition; live: boolean }) {
+  return (
+    <tr data-testid="rendition-row" data-name={r.name} data-state={r.state}>
+      <td>{r.name}</td>
+      <td className="right num">{r.width}×{r.height}</td>
+      <td className="right num">{formatBitrate(r.bitrate)}</td>
+      <td className="right num">{r.last_seq === null ? NONE : grouped(r.last_seq)}</td>
+      <td>
+        <Chip tone={live ? (RENDITION_TONE[r.state] ?? "idle") : "idle"}>{live ? r.state : "ended"}</Chip>
+      </td>
+    </tr>
+  );
+}

@@ -1,0 +1,17 @@
+// Builds the console into dist/, which crates/node embeds and serves at `/`.
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+// `npm run dev` shows a running node's data: name another one with MILLRACE_NODE.
+const node = process.env.MILLRACE_NODE ?? "http://127.0.0.1:8080";
+
+export default defineConfig({
+  plugins: [react()],
+  build: {
+    target: "es2022",
+    // hls.js is one chunk of some 600 kB by itself, loaded only when a stream is shown.
+    chunkSizeWarningLimit: 700,
+  },
+  server: { proxy: { "/api": node, "/live": node } },
+  test: { include: ["test/**/*.test.{ts,tsx}"] },
+});
