@@ -150,11 +150,13 @@ async fn keep_running(launch: Launch, first: tokio::process::Child, pid: Arc<Ato
     let mut child = first;
     let mut pause = RESTART;
     loop {
+        // Held here, since waiting for a child would close it, and with it end the child.
+        let leash = child.stdin.take();
         let started = tokio::time::Instant::now();
         tokio::select! {
             ended = child.wait() => warn!(child = %launch.name, ?ended, log = %launch.log.display(), "died; starting it again"),
             () = stop.cancelled() => {
-                drop(child.stdin.take());
+                drop(leash);
                 match tokio::time::timeout(DRAIN_TIMEOUT, child.wait()).await {
                     Ok(ended) => info!(child = %launch.name, ?ended, "drained"),
                     Err(_) => {

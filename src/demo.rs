@@ -64,7 +64,8 @@ pub fn start(source: &Source, rtmp_url: &str, key: &str, data: &Path) -> Option<
 }
 
 fn arguments(source: &Source, url: &str) -> Vec<String> {
-    let mut arguments: Vec<String> = ["-hide_banner", "-loglevel", "warning", "-nostdin", "-re"].map(String::from).into();
+    let mut arguments: Vec<String> =
+        ["-hide_banner", "-loglevel", "warning", "-nostdin", "-re"].map(String::from).into();
     let mut add = |more: &[&str]| arguments.extend(more.iter().map(|s| (*s).to_owned()));
     match source {
         Source::File(path) => {
@@ -78,7 +79,16 @@ fn arguments(source: &Source, url: &str) -> Vec<String> {
     }
     // Two seconds between key frames, no scene cuts: what an encoder should be set to for live.
     add(&["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-pix_fmt", "yuv420p", "-b:v", "2500k"]);
-    add(&["-maxrate", "2500k", "-bufsize", "2500k", "-force_key_frames", "expr:gte(t,n_forced*2)", "-sc_threshold", "0"]);
+    add(&[
+        "-maxrate",
+        "2500k",
+        "-bufsize",
+        "2500k",
+        "-force_key_frames",
+        "expr:gte(t,n_forced*2)",
+        "-sc_threshold",
+        "0",
+    ]);
     add(&["-c:a", "aac", "-b:a", "96k", "-ac", "2", "-f", "flv", url]);
     arguments
 }

@@ -26,6 +26,9 @@ pub fn main(args: DeployArgs) -> Result<(), Failure> {
         text.trim().parse().map_err(|_| Failure::usage(format!("{path} holds no private key of 64 hex digits")))?;
     let runtime = tokio::runtime::Runtime::new()?;
     let contracts = runtime.block_on(millrace_contracts::deploy(&args.rpc_url, signer))?;
-    println!("[chain]\nrpc_url = {:?}\nregistry = \"{}\"\nbroker = \"{}\"", args.rpc_url, contracts.registry, contracts.broker);
+    println!(
+        "[chain]\nrpc_url = {:?}\nregistry = \"{}\"\nbroker = \"{}\"",
+        args.rpc_url, contracts.registry, contracts.broker
+    );
     Ok(())
 }

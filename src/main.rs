@@ -10,6 +10,7 @@
 //! | `worker` | a device's process; started by the transcoder |
 
 #![allow(clippy::print_stderr, reason = "the command line speaks to a person")]
+#![allow(unreachable_pub, reason = "a program has no outside: `pub` says what the other files use")]
 
 mod bench;
 mod children;
@@ -57,7 +58,9 @@ fn main() -> ExitCode {
         Some(("deploy", flags)) => {
             deploy::DeployArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(deploy::main)
         }
-        Some(("bench", flags)) => bench::BenchArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(bench::main),
+        Some(("bench", flags)) => {
+            bench::BenchArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(bench::main)
+        }
         Some(("docs", flags)) => docs::DocsArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(docs::main),
         Some(("worker", flags)) => {
             worker::WorkerArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(worker::main)

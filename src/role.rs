@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use millrace_contracts::Addresses;
+use millrace_hop::Account;
 use millrace_hop::account::parse;
 use millrace_hop::api::{About, router};
-use millrace_hop::Account;
 use millrace_node::config::{Config, ConfigError, Schema, Section, environment};
 use millrace_node::metrics::Metrics;
 use millrace_node::role::Serving;
@@ -44,17 +44,26 @@ pub const ROLES: &[Role] = &[
     Role {
         name: "broadcaster",
         about: "Take live streams in, have their ladders made, serve HLS",
-        section: || Section::of::<millrace_broadcaster::BroadcasterConfig>("broadcaster", millrace_broadcaster::config::DOCS),
+        section: || {
+            Section::of::<millrace_broadcaster::BroadcasterConfig>("broadcaster", millrace_broadcaster::config::DOCS)
+        },
     },
     Role {
         name: "orchestrator",
         about: "Give segments to transcoders, verify what they make, pay them",
-        section: || Section::of::<millrace_orchestrator::OrchestratorConfig>("orchestrator", millrace_orchestrator::config::DOCS),
+        section: || {
+            Section::of::<millrace_orchestrator::OrchestratorConfig>(
+                "orchestrator",
+                millrace_orchestrator::config::DOCS,
+            )
+        },
     },
     Role {
         name: "transcoder",
         about: "Lend this machine's encoders to an orchestrator, and earn",
-        section: || Section::of::<millrace_transcoder::TranscoderConfig>("transcoder", millrace_transcoder::config::DOCS),
+        section: || {
+            Section::of::<millrace_transcoder::TranscoderConfig>("transcoder", millrace_transcoder::config::DOCS)
+        },
     },
 ];
 
@@ -112,9 +121,9 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     let identity = keys::load_or_create(&data_dir)?;
     let chain: ChainConfig = config.section("chain")?;
     let listen: SocketAddr = parse("node.http_listen", &node.http_listen).map_err(Failure::usage)?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|e| Failure::usage(format!("cannot listen for http on {listen}: {e}; node.http_listen sets another address")))?;
+    let listener = TcpListener::bind(listen).await.map_err(|e| {
+        Failure::usage(format!("cannot listen for http on {listen}: {e}; node.http_listen sets another address"))
+    })?;
     let http = listener.local_addr()?;
     info!(role = role.name, address = %identity.address(), data_dir = %data_dir.display(), version = version::VERSION, "starting");
 
@@ -124,14 +133,22 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     };
     let serving: Serving = match role.name {
         "broadcaster" => {
-            millrace_broadcaster::start(config.section("broadcaster")?, account.clone(), &identity, stop.clone()).await?
+            millrace_broadcaster::start(config.section("broadcaster")?, account.clone(), &identity, stop.clone())
+                .await?
         }
         "orchestrator" => {
-            millrace_orchestrator::start(config.section("orchestrator")?, account.clone(), &identity, stop.clone()).await?
+            millrace_orchestrator::start(config.section("orchestrator")?, account.clone(), &identity, stop.clone())
+                .await?
         }
         _ => {
             let worker = ["worker", "--device"];
-            let starting = millrace_transcoder::start(config.section("transcoder")?, account.clone(), &identity, &worker, stop.clone());
+            let starting = millrace_transcoder::start(
+                config.section("transcoder")?,
+                account.clone(),
+                &identity,
+                &worker,
+                stop.clone(),
+            );
             starting.await?
         }
     };

@@ -22,7 +22,9 @@ use crate::demo::{self, Source};
 /// The embedded chain's id: what wallets know as a development chain.
 const CHAIN_ID: u64 = 31_337;
 /// The embedded chain's base fee, wei: low, so that face values may be small and the demo's tickets win every few seconds.
-const BASE_FEE: u64 = 1_000_000;
+const BASE_FEE: u64 = 200_000;
+/// The embedded chain makes a block this often even when nothing happens, so that confirmations can be counted.
+const BLOCK_TIME: Duration = Duration::from_secs(1);
 /// Where things listen unless ports are chosen freely.
 const DEFAULT_PORTS: Ports = Ports { rpc: 8545, rtmp: 1935, console: 8080, quic: 4433, orchestrator: 8081 };
 /// The transcoders' own pages follow from here.
@@ -214,8 +216,7 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
     };
     announce(&place, &args);
     if let Some(path) = &args.ready_json {
-        files::write_atomically(path, &serde_json::to_vec_pretty(&place).unwrap_or_default())
-            .map_err(io(path))?;
+        files::write_atomically(path, &serde_json::to_vec_pretty(&place).unwrap_or_default()).map_err(io(path))?;
     }
 
     let demo = demo::start(&args.source, &place.rtmp_url, &key, &data);
@@ -233,6 +234,8 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
     Ok(())
 }
 
+/// Megapixels a second that each transcoder takes on: two streams of three renditions from 720p30.
+const CAPACITY: i64 = 100;
 /// The public name of the demo's stream.
 const STREAM_NAME: &str = "demo";
 
@@ -242,7 +245,13 @@ async fn start_chain(nodes: &[Address], port: u16) -> Result<(Devnet, Addresses)
     let ether = |amount: &str| parse_ether(amount).unwrap_or(U256::ZERO);
     let mut accounts = vec![(deployer.address(), ether("10000"))];
     accounts.extend(nodes.iter().map(|&node| (node, ether("100"))));
-    let genesis = Genesis { accounts, base_fee: BASE_FEE, chain_id: CHAIN_ID, ..Genesis::default() };
+    let genesis = Genesis {
+        accounts,
+        base_fee: BASE_FEE,
+        chain_id: CHAIN_ID,
+        block_time: Some(BLOCK_TIME),
+        ..Genesis::default()
+    };
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let devnet = Devnet::start(listen, genesis).await.map_err(|e| chain(&e))?;
     let contracts = deploy(devnet.rpc_url().as_ref(), deployer).await.map_err(|e| chain(&e))?;
@@ -257,7 +266,14 @@ struct Configs<'a> {
 }
 
 impl Configs<'_> {
-    fn write(&self, name: &str, http: u16, peers: toml::Table, section: &str, role: toml::Table) -> std::io::Result<PathBuf> {
+    fn write(
+        &self,
+        name: &str,
+        http: u16,
+        peers: toml::Table,
+        section: &str,
+        role: toml::Table,
+    ) -> std::io::Result<PathBuf> {
         let mut node = toml::Table::new();
         node.insert("name".into(), name.into());
         node.insert("data_dir".into(), self.data.join(name).to_string_lossy().into_owned().into());
@@ -292,8 +308,10 @@ impl Configs<'_> {
         role.insert("face_value_wei".into(), FACE_VALUE.into());
         role.insert("redeem_batch".into(), 2.into());
         role.insert("redeem_after_s".into(), 5.into());
+        // They share their cores with each other and everything else here, so what they would measure is the noise.
+        role.insert("capacity".into(), CAPACITY.into());
         if let (1, Some(lie)) = (i, &self.args.liar) {
-                // It has to get work to be caught, and the cheaper one gets it.
+            // It has to get work to be caught, and the cheaper one gets it.
             role.insert("lie".into(), lie.clone().into());
             role.insert("price_per_megapixel".into(), 900_000_000.into());
         }
@@ -345,8 +363,9 @@ impl Configs<'_> {
     }
 }
 
-/// 50 redemptions at the embedded chain's fee of some 0.001 gwei and 50,000 gas: 2.5e12 wei; rounded up.
-const FACE_VALUE: &str = "5000000000000";
+/// 50 redemptions of 46,000 gas at [`BASE_FEE`] are 4.6e11 wei. A 2 s segment of the demo costs some 1e11, so one ticket in ten
+/// wins, and a segment of ten seconds is still worth less than one ticket.
+const FACE_VALUE: &str = "1000000000000";
 
 #[allow(clippy::print_stdout, reason = "this is what the command is for")]
 fn announce(place: &Where, args: &UpArgs) {

@@ -64,9 +64,9 @@ impl Default for BroadcasterConfig {
             keys: Vec::new(),
             ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
             orchestrators: Vec::new(),
-            max_price_per_megapixel: 2_000_000_000,          // 2,000 wei a pixel
+            max_price_per_megapixel: 2_000_000_000,            // 2,000 wei a pixel
             orchestrator_lock_wei: "20000000000000000".into(), // 20 face values of the default
-            ladder_ms: 12_000, // three attempts and a transcoder's return
+            ladder_ms: 12_000,                                 // three attempts and a transcoder's return
             verify_before_publish: false,
         }
     }
@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn rungs_never_enlarge_the_source_and_keep_its_shape() {
-        assert_eq!(sizes(1280, 720), [("720p".into(), 1280, 720), ("480p".into(), 854, 480), ("360p".into(), 640, 360)]);
+        assert_eq!(
+            sizes(1280, 720),
+            [("720p".into(), 1280, 720), ("480p".into(), 854, 480), ("360p".into(), 640, 360)]
+        );
         assert_eq!(sizes(720, 1280)[1], ("480p".into(), 480, 854));
         assert_eq!(sizes(640, 360), [("360p".into(), 640, 360)]);
         assert_eq!(sizes(640, 272), [("272p".into(), 640, 272)]);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, attempt};
 use millrace_hop::source::Source;
 use millrace_media::cmaf::{self, VideoTrack};
-use millrace_store::{SegmentRow};
+use millrace_store::SegmentRow;
 use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::{Profile, prepay_work_hash};
 use millrace_wire::messages::{RefusalCode, SegmentOpen};
@@ -54,12 +54,7 @@ struct Segment {
 
 impl Ladder {
     /// A ladder for `stream`, published through `origin`.
-    pub(crate) fn new(
-        node: Arc<Broadcaster>,
-        stream: B256,
-        origin: StreamHandle,
-        status: Arc<StreamStatus>,
-        ) -> Self {
+    pub(crate) fn new(node: Arc<Broadcaster>, stream: B256, origin: StreamHandle, status: Arc<StreamStatus>) -> Self {
         let in_flight = Arc::new(tokio::sync::Semaphore::new(MAX_IN_FLIGHT));
         Self {
             node,
@@ -277,7 +272,8 @@ impl Work {
                 }
             }
             Output::Part { rendition, index, bytes } => {
-                let came = self.segment.came.lock().unwrap_or_else(PoisonError::into_inner).get(index as usize).copied();
+                let came =
+                    self.segment.came.lock().unwrap_or_else(PoisonError::into_inner).get(index as usize).copied();
                 if let (Some(name), Some(came)) = (name(rendition), came) {
                     self.note(self.origin.add_part(name, self.segment.seq, index, bytes));
                     self.status.rendition_part(came.elapsed());

@@ -139,7 +139,11 @@ pub async fn start(
 }
 
 /// Takes publications on until `stop`.
-async fn take_on(node: &Arc<Broadcaster>, mut publications: mpsc::Receiver<ingest::Publication>, stop: &CancellationToken) {
+async fn take_on(
+    node: &Arc<Broadcaster>,
+    mut publications: mpsc::Receiver<ingest::Publication>,
+    stop: &CancellationToken,
+) {
     let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         tokio::select! {

@@ -162,7 +162,12 @@ async fn connect(orchestrator: &Orchestrator, dialler: &Dialler) -> Result<Live,
         .map_err(|e| format!("{place}, which the registry lists, cannot be resolved: {e}"))?
         .next()
         .ok_or_else(|| format!("{place}, which the registry lists, has no address"))?;
-    dialler.account.purse.keep_funded(&dialler.account.chain, address, dialler.lock).await.map_err(|e| e.to_string())?;
+    dialler
+        .account
+        .purse
+        .keep_funded(&dialler.account.chain, address, dialler.lock)
+        .await
+        .map_err(|e| e.to_string())?;
     let expect = Expect { address: Some(address), fingerprint: Some(record.fingerprint) };
     let peer = dialler.endpoint.connect(remote, expect).await.map_err(|e| e.to_string())?;
     match greet(&peer, dialler).await {
@@ -181,7 +186,8 @@ async fn greet(peer: &Peer, dialler: &Dialler) -> Result<Terms, String> {
         .map_err(|_| "no stream could be opened in time".to_owned())?
         .map_err(|e| e.to_string())?;
     let (mut sender, mut receiver) = channel.split();
-    let hello = Greeting { version: VERSION, role: Role::Broadcaster, node: dialler.account.name.clone(), max_streams: 0 };
+    let hello =
+        Greeting { version: VERSION, role: Role::Broadcaster, node: dialler.account.name.clone(), max_streams: 0 };
     sender.send(&Control::Hello(hello)).await.map_err(|e| e.to_string())?;
     let mut terms = None;
     loop {

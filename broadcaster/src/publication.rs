@@ -34,7 +34,14 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
     node.streams.begin(status.clone());
     info!(stream = %name, %id, %peer, "publication began");
     let ladder = Ladder::new(node.clone(), id, origin.clone(), status.clone());
-    let mut stream = Stream { node: node.clone(), origin, status: status.clone(), ladder, segmenter: Segmenter::default(), segment: (0, 0) };
+    let mut stream = Stream {
+        node: node.clone(),
+        origin,
+        status: status.clone(),
+        ladder,
+        segmenter: Segmenter::default(),
+        segment: (0, 0),
+    };
     let ended = loop {
         let event = tokio::select! {
             event = events.recv() => event.unwrap_or(IngestEvent::Ended { clean: false }),

@@ -215,7 +215,8 @@ impl Streams {
         all.insert(status.name.clone(), status);
         let ended = all.values().filter(|s| s.ended()).count();
         if ended > ENDED
-            && let Some(oldest) = all.values().filter(|s| s.ended()).min_by_key(|s| s.started_ms).map(|s| s.name.clone())
+            && let Some(oldest) =
+                all.values().filter(|s| s.ended()).min_by_key(|s| s.started_ms).map(|s| s.name.clone())
         {
             all.remove(&oldest);
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 async fn round_trip(file: &str, audio: bool) {
     let Some(clip) = media(file) else { return };
     let line = Line::start().await;
-    let source = counts(clip.to_str().unwrap()).await;
+    let source = counts(&clip.to_string_lossy()).await;
     let outcome = push(&clip, &line.url("secret"), &["-c", "copy"]).finish().await;
     assert!(outcome.success, "{}", outcome.stderr);
     line.wait_for_end("demo").await;

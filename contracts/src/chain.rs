@@ -168,8 +168,9 @@ impl Chain {
     pub async fn redemption_cost(&self, winners: u64) -> Result<U256, ChainError> {
         let fees = timed("fee history", self.sender.provider.estimate_eip1559_fees()).await?;
         // The maximum fee is twice the base fee and the tip, so that a transaction survives a rise. The price to expect is without the doubling.
-        let price = (fees.max_fee_per_gas - fees.max_priority_fee_per_gas) / 2 + fees.max_priority_fee_per_gas;
-        let gas = REDEEM_GAS.0 + REDEEM_GAS.1 * winners.saturating_sub(1);
+        let price =
+            fees.max_fee_per_gas.saturating_sub(fees.max_priority_fee_per_gas) / 2 + fees.max_priority_fee_per_gas;
+        let gas = REDEEM_GAS.1.saturating_mul(winners.saturating_sub(1)).saturating_add(REDEEM_GAS.0);
         Ok(U256::from(gas) * U256::from(price))
     }
 

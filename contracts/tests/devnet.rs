@@ -20,7 +20,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, U256, aliases::U40, aliases::U96};
 use alloy::sol_types::SolCall;
 use millrace_contracts::bindings::TicketBroker;
-use millrace_contracts::devnet::{Devnet, Genesis};
+use millrace_contracts::devnet::{DEFAULT_BASE_FEE, Devnet, Genesis};
+use millrace_contracts::{ChainError, deploy};
 use millrace_tickets::{Ticket, draw};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
@@ -180,6 +181,24 @@ async fn block_time_mines_without_transactions_and_a_stop_ends_it() {
 
     devnet.stop().await;
     assert!(http().post(&url).send().await.is_err());
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_none_is_named() {
+    let error = deploy("not a url", payer()).await.unwrap_err();
+    assert!(matches!(error, ChainError::Url { .. }), "{error}");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed again
+    let error = deploy(&format!("http://{free}"), payer()).await.unwrap_err();
+    assert!(matches!(error, ChainError::Rpc { what: "chain id", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_price_of_a_redemption_comes_from_the_chain() {
+    let node = Node::devnet().await;
+    let p = node.parties().await;
+    let cost = p.payee.redemption_cost(1).await.unwrap();
+    let price = U256::from(DEFAULT_BASE_FEE + 1);
+    assert!(cost >= price * U256::from(45_000) && cost <= price * U256::from(60_000), "{cost}");
 }
 
 #[tokio::test]

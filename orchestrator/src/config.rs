@@ -53,12 +53,12 @@ impl Default for OrchestratorConfig {
         Self {
             listen: "0.0.0.0:4433".into(),
             advertise: String::new(),
-            bond_wei: "100000000000000000".into(),     // 0.1 ETH
-            price_per_megapixel: 1_200_000_000,        // 1,200 wei a pixel: what Livepeer's market asks for
-            face_value_wei: "1000000000000000".into(), // 0.001 ETH: 50 redemptions at 0.4 gwei
-            max_transcoder_price: 1_000_000_000,       // leaves the orchestrator a sixth
+            bond_wei: "100000000000000000".into(),           // 0.1 ETH
+            price_per_megapixel: 1_200_000_000,              // 1,200 wei a pixel: what Livepeer's market asks for
+            face_value_wei: "1000000000000000".into(),       // 0.001 ETH: 50 redemptions at 0.4 gwei
+            max_transcoder_price: 1_000_000_000,             // leaves the orchestrator a sixth
             transcoder_lock_wei: "20000000000000000".into(), // 20 face values
-            attempt_ms: 3_000,                         // half of what a plain HLS player has in hand
+            attempt_ms: 3_000,                               // half of what a plain HLS player has in hand
             attempts: 3,
             redeem_batch: 8,      // a batch costs a fifth of singles (protocol.md, section 3)
             redeem_after_s: 7200, // a tenth of the unlock delay of 72 h

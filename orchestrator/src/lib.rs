@@ -22,7 +22,7 @@ use millrace_hop::account::{AccountError, parse};
 use millrace_hop::{Account, unix_now_ms};
 use millrace_node::http::Readiness;
 use millrace_node::role::Serving;
-use millrace_store::{Suspension, StoreError};
+use millrace_store::{StoreError, Suspension};
 use millrace_tickets::Terms;
 use millrace_wire::{BindError, Endpoint, Identity, Timing};
 use tokio_util::sync::CancellationToken;
@@ -33,8 +33,11 @@ pub use config::OrchestratorConfig;
 use pool::Pool;
 
 /// A killed transcoder shows within this, so that its segments go elsewhere inside a player's buffer.
-const TIMING: Timing =
-    Timing { idle: Duration::from_millis(2_500), keep_alive: Duration::from_millis(500), handshake: Duration::from_secs(5) };
+const TIMING: Timing = Timing {
+    idle: Duration::from_millis(2_500),
+    keep_alive: Duration::from_millis(500),
+    handshake: Duration::from_secs(5),
+};
 /// How often the locks for transcoders are looked at and topped up.
 const FUNDING_INTERVAL: Duration = Duration::from_secs(10);
 /// Segments on their way may take this long to be settled when draining.
@@ -105,8 +108,7 @@ pub async fn start(
     let bond: U256 = parse("orchestrator.bond_wei", &config.bond_wei)?;
     let face_value: u128 = parse("orchestrator.face_value_wei", &config.face_value_wei)?;
     let transcoder_lock: U256 = parse("orchestrator.transcoder_lock_wei", &config.transcoder_lock_wei)?;
-    let terms =
-        Terms { price_per_megapixel: config.price_per_megapixel.into(), face_value, win_prob: u64::MAX };
+    let terms = Terms { price_per_megapixel: config.price_per_megapixel.into(), face_value, win_prob: u64::MAX };
     let endpoint = Endpoint::bind_with(identity, listen, None, TIMING)?;
     let quic = endpoint.local_addr()?;
     let advertise = if config.advertise.is_empty() { quic.to_string() } else { config.advertise.clone() };
@@ -115,8 +117,7 @@ pub async fn start(
     for suspension in account.store.suspensions(unix_now_ms()).await.map_err(AccountError::from)? {
         pool.suspend(suspension.worker, suspension);
     }
-    let node =
-        Arc::new(Orchestrator { config, account, pool, tasks: TaskTracker::new(), transcoder_lock, terms });
+    let node = Arc::new(Orchestrator { config, account, pool, tasks: TaskTracker::new(), transcoder_lock, terms });
     let api = api::router(node.clone());
     let ready = Readiness::default();
     let fingerprint = identity.fingerprint();

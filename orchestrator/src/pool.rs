@@ -149,13 +149,7 @@ impl Pool {
     }
 
     /// Chooses a transcoder with room for `rate` megapixels a second of `stream`, but none of `excluded`.
-    pub fn lease(
-        self: &Arc<Self>,
-        stream: B256,
-        rate: u32,
-        excluded: &[Address],
-        max_price: u128,
-    ) -> Option<Lease> {
+    pub fn lease(self: &Arc<Self>, stream: B256, rate: u32, excluded: &[Address], max_price: u128) -> Option<Lease> {
         let mut members = self.members();
         let address = members
             .iter()
@@ -175,11 +169,7 @@ impl Pool {
             .map(|(address, _)| *address)?;
         let member = members.get_mut(&address)?;
         member.streams.retain(|_, h| h.leases > 0 || h.last.elapsed() < WARM);
-        let held = member.streams.entry(stream).or_insert_with(|| Held {
-            rate,
-            leases: 0,
-            last: Instant::now(),
-        });
+        let held = member.streams.entry(stream).or_insert_with(|| Held { rate, leases: 0, last: Instant::now() });
         held.leases += 1;
         held.rate = rate;
         Some(Lease {

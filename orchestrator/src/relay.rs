@@ -21,8 +21,8 @@ use crate::pool::Lease;
 use crate::sessions::Session;
 use crate::verification::{self, Finding};
 
-/// How long a segment waits for a transcoder to come (back) when none is free.
-const RECRUIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a segment waits for a transcoder to come (back) when none is free: below the broadcaster's patience for a yes.
+const RECRUIT_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Outputs on their way to a broadcaster that reads slowly.
 const OUTPUTS: usize = 64;
 /// The largest picture side that is taken in, pixels: H.264 level 5.2's own limit is near.
@@ -61,7 +61,10 @@ impl Relay {
         }
         let Some(_credit) = session.take_credit(job.open.stream) else {
             return job
-                .refuse(RefusalCode::Payment, "earlier segments of this stream are not paid yet: send their tickets first")
+                .refuse(
+                    RefusalCode::Payment,
+                    "earlier segments of this stream are not paid yet: send their tickets first",
+                )
                 .await;
         };
         if session.must_prepay(job.open.stream) {
@@ -78,7 +81,10 @@ impl Relay {
 
         let mut excluded = Vec::new();
         let mut forwarded = false;
-        for number in 0..node.config.attempts.max(1) {
+        // A segment that the broadcaster sends again is assigned under numbers of its own: each is signed for once.
+        let attempts = node.config.attempts.max(1);
+        let first = job.open.attempt.saturating_mul(attempts);
+        for number in (0..attempts).map(|n| first.saturating_add(n)) {
             let started = Instant::now();
             if forwarded {
                 job.send(&Down::Restart { attempt: number }).await?;
@@ -246,7 +252,8 @@ impl Relay {
                 publish(&mut job, &renditions).await?;
             }
             let assignment = job.assignment(&self.terms, &node.account.pen).await?;
-            job.deliver(&assignment, facts, &renditions, duration, &self.terms, &node.account.pen, &node.account.till).await
+            job.deliver(&assignment, facts, &renditions, duration, &self.terms, &node.account.pen, &node.account.till)
+                .await
         };
         let ((), settled) = tokio::join!(pay, deliver);
         match settled? {
@@ -270,7 +277,10 @@ impl Relay {
         started: Instant,
         paid: U256,
     ) {
-        self.node.account.log_segment(self.row(open, number, (lease.address, &lease.name), result, fault, started, paid)).await;
+        self.node
+            .account
+            .log_segment(self.row(open, number, (lease.address, &lease.name), result, fault, started, paid))
+            .await;
     }
 
     fn row(

@@ -7,7 +7,9 @@ use millrace_media::cmaf::{self, Sample, Track, VideoTrack};
 use millrace_media::h264;
 use millrace_media::picture::decode_key_frame;
 use millrace_tickets::Profile;
-use millrace_verify::{Fault, Fingerprint, PictureRef, SegmentShape, Thresholds, Wanted, compare, fingerprint, judge, probe};
+use millrace_verify::{
+    Fault, Fingerprint, PictureRef, SegmentShape, Thresholds, Wanted, compare, fingerprint, judge, probe,
+};
 
 /// What verification found in one rendition of one segment: a sample of the worker's record.
 #[derive(Debug, Clone)]
@@ -47,12 +49,8 @@ fn judge_rendition(
 ) -> Result<(), Fault> {
     let unreadable = |reason| Fault::Unreadable { reason };
     let segment = Segment::read(&rendition.init, &rendition.parts).map_err(unreadable)?;
-    let wanted = Wanted {
-        width: profile.width,
-        height: profile.height,
-        bitrate: profile.bitrate,
-        codec: profile.codec.clone(),
-    };
+    let wanted =
+        Wanted { width: profile.width, height: profile.height, bitrate: profile.bitrate, codec: profile.codec.clone() };
     probe(&source.shape, &segment.shape, &wanted)?;
     let key = segment.key_frame().map_err(unreadable)?;
     judge(&compare(original, &key), &Thresholds::default())
@@ -97,6 +95,7 @@ impl Segment {
         let first = self.first.as_ref().ok_or("the segment holds no frame")?;
         let picture = decode_key_frame(&self.track, first).map_err(|e| e.to_string())?;
         let (width, height) = (picture.width as usize, picture.height as usize);
-        fingerprint(PictureRef { width, height, y: &picture.y, u: &picture.u, v: &picture.v }).map_err(|e| e.to_string())
+        fingerprint(PictureRef { width, height, y: &picture.y, u: &picture.u, v: &picture.v })
+            .map_err(|e| e.to_string())
     }
 }

@@ -36,8 +36,11 @@ use lie::Liar;
 use supervisor::{Launch, SupervisorError, Worker};
 
 /// As the orchestrator's: either side notices a lost peer within this.
-const TIMING: Timing =
-    Timing { idle: Duration::from_millis(2_500), keep_alive: Duration::from_millis(500), handshake: Duration::from_secs(5) };
+const TIMING: Timing = Timing {
+    idle: Duration::from_millis(2_500),
+    keep_alive: Duration::from_millis(500),
+    handshake: Duration::from_secs(5),
+};
 
 /// Why the transcoder does not run.
 #[derive(Debug, thiserror::Error)]
@@ -236,7 +239,8 @@ pub async fn start(
 }
 
 async fn open_devices(config: &TranscoderConfig, worker: &[&str]) -> Result<Vec<Gpu>, TranscoderError> {
-    let found = tokio::task::spawn_blocking(devices::discover).await.map_err(|e| TranscoderError::NoNvenc(e.to_string()))?;
+    let found =
+        tokio::task::spawn_blocking(devices::discover).await.map_err(|e| TranscoderError::NoNvenc(e.to_string()))?;
     info!(why = %found.why, "devices found");
     let chosen = match config.encoder.as_str() {
         "x264" => vec![devices::software()],

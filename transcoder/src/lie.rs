@@ -44,7 +44,8 @@ impl Liar {
 
     /// Begins a segment of `stream` whose source is `init`.
     pub(crate) fn begin(self: &Arc<Self>, stream: B256, init: &Bytes) -> Lie {
-        let mut lie = Lie { liar: self.clone(), stream, init: init.clone(), shown: Vec::new(), real: Vec::new(), next: 0 };
+        let mut lie =
+            Lie { liar: self.clone(), stream, init: init.clone(), shown: Vec::new(), real: Vec::new(), next: 0 };
         match self.kind {
             Kind::Black => {
                 if let Some((init, shown)) = black(init) {

@@ -55,7 +55,11 @@ pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Ch
         }
         Ok(Some(Settled::Failed(verdict))) => {
             warn!(%stream, seq, code = verdict.body.code, "the orchestrator refuses to pay: its verdict is signed");
-            row("fail", Some(format!("refused by the orchestrator with code {}", verdict.body.code)), Default::default())
+            row(
+                "fail",
+                Some(format!("refused by the orchestrator with code {}", verdict.body.code)),
+                Default::default(),
+            )
         }
         Ok(None) => return,
         Err(error) => {
@@ -74,7 +78,9 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
     }
     match cmaf::read_init(&job.open.source_init) {
         Ok(Track::Video(_)) => {}
-        Ok(Track::Audio(_)) => return job.refuse(RefusalCode::Unsupported, "audio is not transcoded").await.map(refused),
+        Ok(Track::Audio(_)) => {
+            return job.refuse(RefusalCode::Unsupported, "audio is not transcoded").await.map(refused);
+        }
         Err(error) => {
             let why = format!("the source's initialisation segment cannot be read: {error}");
             return job.refuse(RefusalCode::Unsupported, why).await.map(refused);

@@ -53,13 +53,10 @@ pub(crate) async fn run(node: Arc<Transcoder>, endpoint: Endpoint, stop: Cancell
 
 async fn connect(node: &Arc<Transcoder>, endpoint: &Endpoint) -> Result<(Peer, Sender), String> {
     let address: Address = node.orchestrator;
-    let record = node
-        .account
-        .chain
-        .node(address)
-        .await
-        .map_err(|e| e.to_string())?
-        .ok_or_else(|| format!("{address} is not in the registry: has the orchestrator been started and bonded?"))?;
+    let record =
+        node.account.chain.node(address).await.map_err(|e| e.to_string())?.ok_or_else(|| {
+            format!("{address} is not in the registry: has the orchestrator been started and bonded?")
+        })?;
     let place = record.uri.trim_start_matches("quic://").to_owned();
     let remote = tokio::time::timeout(GREETING_TIMEOUT, lookup_host(&place))
         .await
@@ -87,8 +84,7 @@ async fn greet(node: &Arc<Transcoder>, peer: &Peer) -> Result<Sender, String> {
         .map_err(|_| "no stream could be opened in time".to_owned())?
         .map_err(|e| words(&e))?;
     let (mut sender, mut receiver) = channel.split();
-    let hello =
-        Greeting { version: VERSION, role: Role::Transcoder, node: node.account.name.clone(), max_streams: 0 };
+    let hello = Greeting { version: VERSION, role: Role::Transcoder, node: node.account.name.clone(), max_streams: 0 };
     sender.send(&Control::Hello(hello)).await.map_err(|e| words(&e))?;
     match receiver.recv_within(GREETING_TIMEOUT).await.map_err(|e| words(&e))? {
         Some(Control::Welcome(welcome)) if welcome.version == VERSION => {}

@@ -163,12 +163,13 @@ impl Origin {
 
 impl StreamHandle {
     /// Announces the ladder that transcoders make, from segment `from` on. Call it before the first segment ends: until then a
-    /// rendition of an earlier publication is listed with gaps.
+    /// rendition of an earlier publication is listed with gaps. A rendition that is not named any more goes on as gaps.
     pub fn set_ladder(&self, ladder: &[LadderRendition], from: u64) -> Result<(), OriginError> {
         for rung in ladder {
             check_name(&rung.name)?;
         }
         self.change(|stream| {
+            stream.retain_ladder(|name| ladder.iter().any(|rung| rung.name == name), self.base + from);
             for LadderRendition { name, width, height, bitrate } in ladder {
                 let (width, height, bitrate) = (*width, *height, *bitrate);
                 let codec = likely_codec(height).to_owned();

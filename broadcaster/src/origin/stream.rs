@@ -198,6 +198,17 @@ impl Stream {
         }
     }
 
+    /// Takes the renditions that are not kept out of the ladder, from segment `from` on. Source and audio are not in question.
+    pub(super) fn retain_ladder(&mut self, kept: impl Fn(&str) -> bool, from: u64) {
+        let kept = |name: &str| name == SOURCE || kept(name);
+        self.ladder.retain(|name| kept(name));
+        for (name, rendition) in &mut self.renditions {
+            if name != AUDIO && !kept(name) {
+                rendition.until.get_or_insert(from);
+            }
+        }
+    }
+
     /// The init segment of the parts that follow. The same bytes again change nothing.
     pub(super) fn set_init(&mut self, name: &str, bytes: Bytes) -> Result<(), OriginError> {
         let rendition = self.renditions.get_mut(name).ok_or_else(|| unknown(name))?;

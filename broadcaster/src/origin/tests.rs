@@ -268,6 +268,17 @@ fn a_rendition_that_left_the_ladder_goes_on_as_gaps_and_can_return() {
 }
 
 #[test]
+fn a_rung_that_a_new_ladder_lacks_is_not_waited_for() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.rendition(0);
+    bench.stream.retain_ladder(|_| false, 1);
+    bench.source(1, 2.0);
+    assert_eq!(bench.listed("360p"), ["0", "-1"]);
+    assert!(!playlist::master(&bench.stream).unwrap().contains("360p"));
+}
+
+#[test]
 fn the_master_lists_source_and_ladder_with_audio_once_the_source_is_measured() {
     let mut bench = Bench::new();
     assert!(playlist::master(&bench.stream).is_none());

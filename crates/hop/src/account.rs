@@ -115,7 +115,14 @@ impl Account {
 
     /// Registers the node with at least `bond`, again and again until it succeeds or `stop`: without a place in the
     /// registry nobody finds it.
-    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256, stop: &CancellationToken) -> bool {
+    pub async fn register(
+        &self,
+        roles: u8,
+        uri: &str,
+        fingerprint: B256,
+        bond: U256,
+        stop: &CancellationToken,
+    ) -> bool {
         const RETRY: Duration = Duration::from_secs(2);
         loop {
             match self.chain.register(roles, uri, fingerprint, bond).await {

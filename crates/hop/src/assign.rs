@@ -19,8 +19,9 @@ use crate::sign::{Pen, SignError};
 use crate::source::{Next, Source};
 use crate::unix_now;
 
-/// A worker says within this whether it takes a segment. Opening three encoders takes some 100 ms on a loaded machine.
-pub const ACCEPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A worker says within this whether it takes a segment. An orchestrator may have to wait for a
+/// transcoder first.
+pub const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A ticket is acknowledged within this: one write to the payee's disk and one round trip.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker takes a message within this: more, and it has stopped reading.
@@ -459,7 +460,11 @@ fn check(
         return Err("its receipt does not commit to the parts that came".into());
     }
     if facts.len() != open.profiles.len() {
-        return Err(format!("{} renditions were asked for, and the receipt names {}", open.profiles.len(), facts.len()));
+        return Err(format!(
+            "{} renditions were asked for, and the receipt names {}",
+            open.profiles.len(),
+            facts.len()
+        ));
     }
     for ((fact, profile), rendition) in facts.iter().zip(&open.profiles).zip(renditions) {
         if fact.name != profile.name || fact.width != profile.width || fact.height != profile.height {

@@ -17,7 +17,7 @@ use crate::{unix_now, unix_now_ms};
 /// How often winners and transactions are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Blocks that follow a transaction before its winners are final, where reorganisations are possible.
-const CONFIRMATIONS: u64 = 1;
+const CONFIRMATIONS: u64 = 2;
 /// Winners in one transaction.
 const BATCH: u32 = 16;
 /// A transaction that is in no block after this long is asked for again.
@@ -71,7 +71,7 @@ impl Redeemer {
                 warn!(%error, "redemption waits");
             }
             ticks = ticks.wrapping_add(1);
-            if ticks % PRUNE_EVERY == 0
+            if ticks.is_multiple_of(PRUNE_EVERY)
                 && let Err(error) = self.store.prune(unix_now_ms()).await
             {
                 warn!(%error, "the database could not be pruned");
@@ -182,7 +182,7 @@ impl Redeemer {
         match self.chain.receipt(tx).await? {
             Some(mined) if mined.success => {
                 self.store.mark_mined(now, &digests, Some(tx), mined.block).await?;
-                if head + 1 >= mined.block + CONFIRMATIONS {
+                if head >= mined.block + CONFIRMATIONS {
                     self.store.mark_final(now, &digests).await?;
                     for winner in winners {
                         self.till.look_again(winner.ticket.payer).await;
@@ -213,7 +213,9 @@ impl Redeemer {
                 self.store.mark_final(unix_now_ms(), &digest).await?;
                 self.till.look_again(winner.ticket.payer).await;
             } else if unix_now_ms().saturating_sub(winner.changed_ms) > STUCK.as_millis() as u64 {
-                self.store.requeue(unix_now_ms(), &digest, "whether it was sent is unknown, and it is not on the chain").await?;
+                self.store
+                    .requeue(unix_now_ms(), &digest, "whether it was sent is unknown, and it is not on the chain")
+                    .await?;
             }
         }
         Ok(())

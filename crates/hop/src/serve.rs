@@ -7,8 +7,8 @@ use std::time::Duration;
 use alloy::primitives::{Address, B256, U256, aliases::U40};
 use bytes::Bytes;
 use millrace_tickets::{
-    Assignment, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, Verdict, hashes::PREPAID_SEGMENTS, prepay_work_hash,
-    price, profiles_hash, rendition_root,
+    Assignment, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, Verdict, hashes::PREPAID_SEGMENTS,
+    prepay_work_hash, price, profiles_hash, rendition_root,
 };
 use millrace_wire::messages::{Down, Refusal, RefusalCode, SegmentOpen, Up};
 use millrace_wire::{Channel, Receiver, RecvError, SendError, Sender};

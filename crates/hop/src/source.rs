@@ -16,7 +16,9 @@ pub const MAX_SEGMENT_PARTS: usize = 512;
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum SourceError {
     /// Too many bytes.
-    #[error("a segment may hold {MAX_SEGMENT_BYTES} bytes, and this one is larger: lower the bit rate or the key frame interval")]
+    #[error(
+        "a segment may hold {MAX_SEGMENT_BYTES} bytes, and this one is larger: lower the bit rate or the key frame interval"
+    )]
     TooLarge,
     /// Too many parts.
     #[error("a segment may hold {MAX_SEGMENT_PARTS} parts, and this one has more: send a key frame more often")]

@@ -30,11 +30,13 @@ impl Default for Thresholds {
     }
 }
 
-/// @LUMA@
+/// 10 levels: twice the worst of the fitted titles (78), seven times that of the others (23). Encoders other than x264 were not measured,
+/// so the room is theirs.
 pub const LUMA_LIMIT: u32 = 160;
-/// @CHROMA@
+/// 4 levels: half as much again as the worst of the fitted titles (44) and of the others (43). Less would catch weaker changes of
+/// colour: at this limit half the saturation escapes in 3 % of the pictures where it shows.
 pub const CHROMA_LIMIT: u32 = 64;
-/// @BITS@
+/// With the share below, no honest key frame came nearer than these 4.
 pub const BITS_LIMIT: u32 = 4;
 /// Another eighth of the firm bits: swaps and flips differ in two fifths and more.
 pub const FIRM_PER_BIT: u32 = 8;

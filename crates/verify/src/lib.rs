@@ -39,7 +39,36 @@
 //!
 //! # Figures
 //!
-//@FIGURES@
+//! Limits fitted on four clips (bigbuckbunny, carphone, portrait, missing-dts) and reported on the three others of the test folder
+//! (livepeer-rtmp, bikes, livepeer-422, the last all black), x264 superfast from 320x180 to 1280x720 and 300 kb/s to 3 Mb/s. In
+//! sixteenths of a level beyond the allowance, limits 160 and 64:
+//!
+//! | honest key frames | refused | worst luma | worst chroma |
+//! | --- | --- | --- | --- |
+//! | fitted, 4,880 | 0 | 78 | 44 |
+//! | reported, 12,576 | 0 | 23 | 43 |
+//!
+//! No alarm in 12,576 bounds the false alarm rate at 2.4e-4 with 95 % confidence, were they independent; neighbouring frames are not.
+//! So the wished-for 1e-4 is plausible and not shown.
+//!
+//! | attacks on the reported clips, at 640x360 and 854x480 | tried | missed |
+//! | --- | --- | --- |
+//! | black or grey, whole or half; flips and turns; crop 10 % (three ways); shift 5 %; letter- and pillarbox; patches, veils, bands and logos of 5 to 10 %; no colour, hue by 90 and 180 degrees, U and V swapped, tint by 16; brightness by 16 and 32; contrast 75 %; negative; another title | 9,813 | 0 |
+//! | crop 5 % | 208 | 0 |
+//! | hue by 30 degrees | 178 | 2 |
+//! | half the saturation | 179 | 5 |
+//! | the segment before | 152 | 2 |
+//!
+//! Counted are attacks that show in a 64 × 36 thumbnail by 3 levels of luma or 2 of colour; one that shows less (a mirrored black picture) is
+//! set aside. No miss in 9,813 bounds the miss rate at 3.1e-4 with 95 % confidence over all these attacks together; for a single one, with 208 or more
+//! tries, at 1.5 %. A segment before that is missed is one whose picture two seconds later is nearly the same.
+//!
+//! **Known limit.** An encoder starved by content that does not compress (the game of life, a cell a pixel or four) is itself off by 10
+//! levels over whole cells: 47 of 344 such honest key frames are refused, none of 1,720 of ten other generated sources (noise, flat, fade,
+//! bars, testsrc2, mandelbrot). An allowance that grows with the detail *inside* a cell of the source would cure the milder of them.
+//!
+//! A fingerprint of a 720p picture costs about 1 ms of one core on a busy two-core machine. The tables come from
+//! `cargo test -p millrace-verify --test pictures -- --ignored --nocapture`.
 //!
 //! # Invariants
 //!

@@ -114,7 +114,7 @@ fn same_aspect(a: &SegmentShape, b: &SegmentShape) -> bool {
     let side = |shape: &SegmentShape| if is_square(shape.sar) { (1, 1) } else { shape.sar };
     let product = |x: &SegmentShape, y: &SegmentShape| {
         let (wide, high) = (u128::from(x.width) * u128::from(side(x).0), u128::from(y.height) * u128::from(side(y).1));
-        wide.checked_mul(high).unwrap_or(u128::MAX)
+        wide * high
     };
     let (left, right) = (product(a, b), product(b, a));
     left.abs_diff(right) <= left.min(right) / u128::from(ASPECT_TOLERANCE)

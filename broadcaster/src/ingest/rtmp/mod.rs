@@ -10,8 +10,8 @@
 //! The protocol is written here rather than taken from a library, since neither of the two that exist could face strangers.
 //! `rml_rtmp` 0.8 reads AMF0 by unbounded recursion (one message of nested arrays overflows the stack and ends the process),
 //! indexes an empty `@setDataFrame`, keeps one buffer for all chunk streams so that interleaved messages corrupt each other, and
-//! bounds no message. `rtmp-rs` 0.6 reserves up to 16 MB for each of 65,600 chunk streams at their first chunk, is bound to its own
-//! sockets and cannot send the statuses or the reasons that encoders show. `rml_rtmp` is used where it is good: as a publisher in tests.
+//! takes messages of 16 MB. `rtmp-rs` 0.6 reserves what is declared, up to 16 MB for each of 65,600 chunk streams, is bound to its own
+//! sockets, answers every refusal with BadName and has none for a stream that runs.
 
 pub mod amf0;
 pub mod chunk;

@@ -151,7 +151,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     ("logo of stripes 5 %", |f| {
         f.map(|p, x, y| {
             let inside = (0.7..0.95).contains(&x) && (0.05..0.25).contains(&y);
-            if inside && ((x * 80.0) as usize) % 2 == 0 { WHITE[p] } else { f.at(p, x, y) }
+            if inside && ((x * 80.0) as usize).is_multiple_of(2) { WHITE[p] } else { f.at(p, x, y) }
         })
     }),
     ("without colour", |f| colour(f, 0.0, 0.0)),
@@ -231,9 +231,7 @@ pub(crate) fn generated(frames: u32) -> Vec<Title> {
         source("mandelbrot", &format!("mandelbrot={s}")),
         source(
             "life",
-            &format!(
-                "life=s=320x180:r=5:random_seed=1:mold=10:ratio=0.3:death_color=#C83232:life_color=#00ff00,scale=1280:720:flags=neighbor"
-            ),
+            "life=s=320x180:r=5:random_seed=1:mold=10:ratio=0.3:death_color=#C83232:life_color=#00ff00,scale=1280:720:flags=neighbor",
         ),
         source("life, one pixel a cell", &format!("life={s}:ratio=0.3:random_seed=1")),
         source("flat grey", &format!("color=c=gray:{s}")),
