@@ -245,13 +245,7 @@ async fn start_chain(nodes: &[Address], port: u16) -> Result<(Devnet, Addresses)
     let ether = |amount: &str| parse_ether(amount).unwrap_or(U256::ZERO);
     let mut accounts = vec![(deployer.address(), ether("10000"))];
     accounts.extend(nodes.iter().map(|&node| (node, ether("100"))));
-    let genesis = Genesis {
-        accounts,
-        base_fee: BASE_FEE,
-        chain_id: CHAIN_ID,
-        block_time: Some(BLOCK_TIME),
-        ..Genesis::default()
-    };
+    let genesis = Genesis { accounts, base_fee: BASE_FEE, chain_id: CHAIN_ID, block_time: Some(BLOCK_TIME) };
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let devnet = Devnet::start(listen, genesis).await.map_err(|e| chain(&e))?;
     let contracts = deploy(devnet.rpc_url().as_ref(), deployer).await.map_err(|e| chain(&e))?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, U256};
 use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, attempt};
-use millrace_hop::serve::{Job, ServeError, Settled};
+use millrace_hop::serve::{Job, Made, ServeError, Settled};
 use millrace_media::cmaf;
 use millrace_store::SegmentRow;
 use millrace_tickets::{Profile, Terms};
@@ -102,7 +102,7 @@ impl Relay {
                     let words = format!("{rendition}: {fault}");
                     warn!(stream = %job.open.stream, seq = job.open.seq, %worker, fault = %words, "verification failed: not paid");
                     let code = fault.code();
-                    self.log(&job.open, number, &lease, "fail", Some(words), started, U256::ZERO).await;
+                    self.log(&job.open, number, &lease, started, Ended::Fail(words)).await;
                     node.pool.note_failed(worker);
                     if let Err(error) = delivered.refuse(&node.account.pen, code).await {
                         debug!(%worker, %error, "the verdict did not reach the transcoder");
@@ -113,9 +113,10 @@ impl Relay {
                 Err(AttemptError::SourceGone) => return Err(ServeError::Cancelled("the source stopped".into())),
                 Err(error) => {
                     let refused = matches!(error, AttemptError::Refused { .. });
-                    let result = if refused { "refused" } else { "lost" };
+                    let ended =
+                        if refused { Ended::Refused(error.to_string()) } else { Ended::Lost(error.to_string()) };
                     warn!(stream = %job.open.stream, seq = job.open.seq, %worker, %error, "the attempt came to nothing");
-                    self.log(&job.open, number, &lease, result, Some(error.to_string()), started, U256::ZERO).await;
+                    self.log(&job.open, number, &lease, started, ended).await;
                     if error.blames_worker() {
                         node.pool.note_failed(worker);
                     }
@@ -234,7 +235,7 @@ impl Relay {
         let facts = delivered.facts.clone();
         let renditions = delivered.renditions.clone();
         let duration = delivered.receipt.body.duration;
-        let row = self.row(&open, number, (worker, &worker_name), "pass", None, started, paid);
+        let row = self.row(&open, number, (worker, &worker_name), started, Ended::Pass(paid));
         let pay = async {
             match delivered.pay(&node.account.pen, &node.account.purse).await {
                 Ok(()) => {
@@ -252,8 +253,8 @@ impl Relay {
                 publish(&mut job, &renditions).await?;
             }
             let assignment = job.assignment(&self.terms, &node.account.pen).await?;
-            job.deliver(&assignment, facts, &renditions, duration, &self.terms, &node.account.pen, &node.account.till)
-                .await
+            let made = Made { assignment: &assignment, facts, renditions: &renditions, duration };
+            job.deliver(made, &self.terms, &node.account.pen, &node.account.till).await
         };
         let ((), settled) = tokio::join!(pay, deliver);
         match settled? {
@@ -267,37 +268,30 @@ impl Relay {
         Ok(())
     }
 
-    async fn log(
-        &self,
-        open: &SegmentOpen,
-        number: u32,
-        lease: &Lease,
-        result: &str,
-        fault: Option<String>,
-        started: Instant,
-        paid: U256,
-    ) {
-        self.node
-            .account
-            .log_segment(self.row(open, number, (lease.address, &lease.name), result, fault, started, paid))
-            .await;
+    async fn log(&self, open: &SegmentOpen, number: u32, lease: &Lease, started: Instant, ended: Ended) {
+        let row = self.row(open, number, (lease.address, &lease.name), started, ended);
+        self.node.account.log_segment(row).await;
     }
 
     fn row(
         &self,
         open: &SegmentOpen,
-        number: u32,
+        attempt: u32,
         (worker, worker_name): (Address, &str),
-        result: &str,
-        fault: Option<String>,
         started: Instant,
-        paid: U256,
+        ended: Ended,
     ) -> SegmentRow {
+        let (result, fault, paid) = match ended {
+            Ended::Pass(paid) => ("pass", None, paid),
+            Ended::Fail(why) => ("fail", Some(why), U256::ZERO),
+            Ended::Lost(why) => ("lost", Some(why), U256::ZERO),
+            Ended::Refused(why) => ("refused", Some(why), U256::ZERO),
+        };
         SegmentRow {
             at_ms: millrace_hop::unix_now_ms(),
             stream: open.stream,
             seq: open.seq,
-            attempt: number,
+            attempt,
             payer: self.node.account.address(),
             payee: worker,
             worker,
@@ -308,6 +302,18 @@ impl Relay {
             paid,
         }
     }
+}
+
+/// How an attempt ended, for the journal.
+enum Ended {
+    /// Verified and paid, wei.
+    Pass(U256),
+    /// It failed verification.
+    Fail(String),
+    /// Nothing came, or too late.
+    Lost(String),
+    /// The transcoder did not take it.
+    Refused(String),
 }
 
 fn down(output: Output) -> Down {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_hop::assign::{Rendition, pixels};
-use millrace_hop::serve::{Job, ServeError, Settled};
+use millrace_hop::serve::{Job, Made, ServeError, Settled};
 use millrace_hop::source::Next;
 use millrace_hop::unix_now_ms;
 use millrace_media::cmaf::{self, Track};
@@ -122,7 +122,8 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
     let samples = parts.iter().filter_map(|part| cmaf::read_part(part).ok()).flatten();
     let duration = samples.map(|sample| u64::from(sample.duration)).sum();
     let (account, terms) = (&node.account, &node.terms);
-    job.deliver(&assignment, facts, &renditions, duration, terms, &account.pen, &account.till).await.map(Some)
+    let made = Made { assignment: &assignment, facts, renditions: &renditions, duration };
+    job.deliver(made, terms, &account.pen, &account.till).await.map(Some)
 }
 
 /// Feeds the source to the device as it comes, and sends what the device makes.

@@ -56,6 +56,19 @@ pub enum ServeError {
     Till(#[from] TillError),
 }
 
+/// What was made of a segment.
+#[derive(Debug)]
+pub struct Made<'a> {
+    /// For which assignment.
+    pub assignment: &'a Signed<Assignment>,
+    /// One entry per rendition.
+    pub facts: Vec<RenditionFacts>,
+    /// The bytes that the facts are about, as they were sent.
+    pub renditions: &'a [Rendition],
+    /// The segment's duration, 90 kHz ticks.
+    pub duration: u64,
+}
+
 /// How a delivered segment ended.
 #[derive(Debug, Clone)]
 pub enum Settled {
@@ -191,17 +204,15 @@ impl Job {
         Ok(assignment)
     }
 
-    /// Signs the receipt for `renditions`, sends it, and waits for the verdict: a ticket, or a signed refusal.
+    /// Signs the receipt for what was `made`, sends it, and waits for the verdict: a ticket, or a signed refusal.
     pub async fn deliver(
         mut self,
-        assignment: &Signed<Assignment>,
-        facts: Vec<RenditionFacts>,
-        renditions: &[Rendition],
-        duration: u64,
+        made: Made<'_>,
         terms: &Terms,
         pen: &Pen,
         till: &Till,
     ) -> Result<Settled, ServeError> {
+        let Made { assignment, facts, renditions, duration } = made;
         let body = SegmentReceipt {
             assignmentHash: pen.digest(&assignment.body),
             renditionRoot: rendition_root(&facts),
