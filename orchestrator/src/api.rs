@@ -57,7 +57,7 @@ struct TranscoderView {
 }
 
 async fn transcoders(State(node): State<Arc<Orchestrator>>) -> Json<Vec<TranscoderView>> {
-    let suspensions = node.pool.suspensions();
+    let suspensions = node.pool.suspensions(millrace_hop::unix_now_ms());
     let mut views = node.pool.map(|(address, t)| {
         let suspended = suspensions.get(address);
         let alive = t.peer.is_alive();

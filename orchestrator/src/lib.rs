@@ -84,15 +84,15 @@ impl Orchestrator {
     }
 
     /// Suspends a transcoder: in the database first, then its connection is closed.
-    pub(crate) async fn suspend(&self, worker: Address, reason: &str) {
+    pub(crate) async fn suspend(&self, worker: Address, reason: &str, duration: Duration) {
         let at_ms = unix_now_ms();
-        let until_ms = at_ms + self.config.suspension_s * 1_000;
+        let until_ms = at_ms + duration.as_millis() as u64;
         let suspension = Suspension { worker, reason: reason.to_owned(), at_ms, until_ms };
         let written: Result<(), StoreError> = self.account.store.suspend(&suspension).await;
         if let Err(error) = written {
             warn!(%worker, %error, "a suspension could not be written down; it holds until a restart only");
         }
-        warn!(%worker, reason, "transcoder suspended");
+        warn!(%worker, reason, seconds = duration.as_secs(), "transcoder suspended");
         self.pool.suspend(worker, suspension);
     }
 }

@@ -13,11 +13,14 @@ use millrace_wire::Peer;
 use millrace_wire::messages::WorkerStatus;
 use tokio::sync::watch;
 
-/// A transcoder is suspended at this many failed samples …
+/// A transcoder is suspended for long at this many failed samples …
 pub const SUSPEND_AT: usize = 3;
 /// … among its last so many (protocol.md, section 4). A sample is one rendition of one segment, so one wholly black
-/// segment of three renditions is enough, and one false alarm never is.
+/// segment of three renditions is enough.
 pub const RECORD: usize = 20;
+/// With fewer failed samples it only rests so long: a liar is out at once, and a false alarm (some 22 a day at a rate of
+/// 1e-4) costs an honest one a minute.
+pub const COOL_OFF: Duration = Duration::from_secs(60);
 /// A transcoder keeps a stream's place warm this long after its last segment.
 const WARM: Duration = Duration::from_secs(10);
 
@@ -112,6 +115,10 @@ impl Pool {
     pub fn join(&self, peer: Peer, name: String, terms: Terms, status: WorkerStatus, bond: U256, since_ms: u64) {
         let mut members = self.members();
         let former = members.remove(&peer.address());
+        if let Some(former) = &former {
+            // What is still in work over the old connection fails now, and goes to another one.
+            former.peer.close(0, "replaced by a newer connection");
+        }
         let (segments_ok, segments_failed, earned, record) = former
             .map(|f| (f.segments_ok, f.segments_failed, f.earned, f.record))
             .unwrap_or((0, 0, U256::ZERO, VecDeque::new()));
@@ -182,18 +189,25 @@ impl Pool {
         })
     }
 
-    /// Notes what verification found in a segment's renditions; true when the transcoder has to be suspended.
-    pub fn note_samples(&self, address: Address, samples: impl Iterator<Item = bool>) -> bool {
+    /// Notes what verification found in a segment's renditions; for how long the transcoder has to be suspended, if one
+    /// failed: `long` when it has failed too often, else [`COOL_OFF`].
+    pub fn note_samples(
+        &self,
+        address: Address,
+        samples: impl Iterator<Item = bool>,
+        long: Duration,
+    ) -> Option<Duration> {
         let mut members = self.members();
-        let Some(member) = members.get_mut(&address) else { return false };
-        let before = member.flags();
+        let member = members.get_mut(&address)?;
+        let mut failed = false;
         for ok in samples {
+            failed |= !ok;
             member.record.push_back(ok);
             if member.record.len() > RECORD {
                 member.record.pop_front();
             }
         }
-        member.flags() >= SUSPEND_AT && member.flags() > before
+        failed.then(|| if member.flags() >= SUSPEND_AT { long } else { COOL_OFF })
     }
 
     /// Notes a segment that passed and what it was paid.
@@ -224,8 +238,10 @@ impl Pool {
         self.suspended.lock().unwrap_or_else(PoisonError::into_inner).insert(address, suspension);
     }
 
-    /// The suspensions that this process knows of.
-    pub fn suspensions(&self) -> HashMap<Address, Suspension> {
-        self.suspended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The suspensions in force at `now_ms`, as far as this process knows.
+    pub fn suspensions(&self, now_ms: u64) -> HashMap<Address, Suspension> {
+        let mut suspended = self.suspended.lock().unwrap_or_else(PoisonError::into_inner);
+        suspended.retain(|_, suspension| suspension.until_ms > now_ms);
+        suspended.clone()
     }
 }

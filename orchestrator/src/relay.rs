@@ -211,10 +211,11 @@ impl Relay {
 
     /// Keeps the transcoder's record, and suspends it when that says so.
     async fn note_samples(&self, lease: &Lease, findings: &[Finding]) {
-        let suspend = self.node.pool.note_samples(lease.address, findings.iter().map(|f| f.fault.is_none()));
-        if let (true, Some(finding)) = (suspend, findings.iter().find(|f| f.fault.is_some())) {
-            let fault = finding.fault.as_ref().map(ToString::to_string).unwrap_or_default();
-            self.node.suspend(lease.address, &format!("failed verification: {fault}")).await;
+        let long = Duration::from_secs(self.node.config.suspension_s);
+        let suspend = self.node.pool.note_samples(lease.address, findings.iter().map(|f| f.fault.is_none()), long);
+        let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
+        if let (Some(duration), Some((rendition, fault))) = (suspend, fault) {
+            self.node.suspend(lease.address, &format!("failed verification: {rendition}: {fault}"), duration).await;
         }
     }
 

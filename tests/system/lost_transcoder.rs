@@ -20,18 +20,21 @@ fn a_killed_transcoder_loses_no_segment_and_comes_back() {
 
     // Parts flow through it all the time, so whenever it works it is in the middle of a segment.
     let addresses = [0, 1].map(|index| network.transcoder_address(index).unwrap());
-    let state = |address: &str| {
+    let look = |address: &str| {
         let all = network.transcoders()?;
         let one = all.iter().find(|t| t["address"].as_str().is_some_and(|a| a.eq_ignore_ascii_case(address)));
-        one.and_then(|t| t["state"].as_str()).map(str::to_owned).ok_or_else(|| format!("{address} is not in {all:?}"))
+        one.cloned().ok_or_else(|| format!("{address} is not in {all:?}"))
     };
+    let state = |address: &str| look(address).map(|t| t["state"].as_str().unwrap_or_default().to_owned());
     let victim = wait_for("a transcoder works", START, || {
         let states = [state(&addresses[0])?, state(&addresses[1])?];
         states.iter().position(|s| s == "working").ok_or_else(|| format!("{states:?}"))
     });
+    let joined = look(&addresses[victim]).unwrap()["since"].clone();
     assert!(signal("KILL", network.ready.pids.transcoders[victim]));
-    wait_for("the orchestrator notices", BACK, || match state(&addresses[victim]) {
-        Ok(now) if now == "ready" || now == "working" => Err(now),
+    // It is started again within a second, so either its absence or its new beginning shows.
+    wait_for("the orchestrator notices", BACK, || match look(&addresses[victim]) {
+        Ok(now) if now["since"] == joined && now["state"] != "gone" => Err(now.to_string()),
         _ => Ok(()),
     });
 

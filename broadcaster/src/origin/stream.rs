@@ -129,6 +129,8 @@ pub(super) struct Stream {
     pub(super) target: Option<i64>,
     /// Frames per second of the source, once measured.
     pub(super) frame_rate: Option<f64>,
+    /// A new publication may have another rate.
+    measure_rate: bool,
     publications: u64,
     base: u64,
     ended: Option<(Instant, bool)>,
@@ -148,6 +150,7 @@ impl Stream {
             ladder: Vec::new(),
             target: None,
             frame_rate: None,
+            measure_rate: false,
             publications: 0,
             base: 0,
             ended: None,
@@ -163,6 +166,7 @@ impl Stream {
             self.target = None;
         }
         (self.publications, self.base, self.ended) = (self.publications + 1, self.next_number, None);
+        self.measure_rate = true;
         if self.base > 0 {
             self.breaks.insert(self.base);
         }
@@ -326,7 +330,7 @@ impl Stream {
                 "segment is longer than the playlist allows and is left out: shorten the keyframe interval"
             );
         }
-        if self.frame_rate.is_none() && duration > 0 {
+        if duration > 0 && (self.frame_rate.is_none() || std::mem::take(&mut self.measure_rate)) {
             self.frame_rate = Some(f64::from(frames) * TICKS_PER_SECOND as f64 / duration as f64);
         }
         let discontinuity = self.breaks.remove(&number);
