@@ -98,6 +98,8 @@ struct Moment {
     /// Since the watch began.
     at: Duration,
     processes: Vec<Process>,
+    /// Seconds of processor time that the machine has spent on anything.
+    busy: f64,
 }
 
 /// What was seen of the line.
@@ -106,8 +108,6 @@ struct Line {
     idle: [Moment; 2],
     /// From just before the publication to the last segment of its ladder.
     publication: [Moment; 2],
-    /// What other programs took of the machine meanwhile, in cores.
-    others: f64,
     /// The first publication, complete.
     stream: Stream,
     /// The second one, watched for its memory, and what was seen of it.
@@ -171,7 +171,7 @@ async fn measure(args: &BenchArgs, stop: CancellationToken) -> Result<Report, Be
 /// Publishes twice, and watches.
 async fn observe(network: &Network, clip: &Clip, rungs: &[Rung], minutes: u32) -> Result<Line, BenchError> {
     let began = Instant::now();
-    let look = || Moment { at: began.elapsed(), processes: network.processes() };
+    let look = || Moment { at: began.elapsed(), processes: network.processes(), busy: process::busy_seconds() };
     let mut playlists = network::Playlists::default();
     say("the network without a stream");
     sleep(SETTLE).await;
@@ -181,15 +181,12 @@ async fn observe(network: &Network, clip: &Clip, rungs: &[Rung], minutes: u32) -
 
     say(&format!("one publication in real time: {} s", clip.seconds));
     let tickets = network.tickets().await?;
-    let busy = process::busy_seconds();
     let start = look();
     let mut watch = Vec::new();
     let published = clip.publish(network, clip.seconds);
     alongside(published, async || playlists.look(network, rungs).await).await?;
     let stream = network.finished(None).await?;
     let publication = [start, look()];
-    let (ours, elapsed) = report::spent(&publication);
-    let others = (process::busy_seconds() - busy - ours).max(0.0) / elapsed;
     playlists.look(network, rungs).await;
     let tickets = network.settled(&tickets, stream.segments).await?;
     let made: Vec<Rung> = stream.renditions.iter().map(network::Rendition::rung).collect();
@@ -209,7 +206,6 @@ async fn observe(network: &Network, clip: &Clip, rungs: &[Rung], minutes: u32) -
     Ok(Line {
         idle,
         publication,
-        others,
         stream,
         watched,
         watch,

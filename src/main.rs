@@ -84,10 +84,10 @@ fn command() -> Command {
         .version(version::long())
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(up::UpArgs::augment_args(Command::new("up").about("The whole network on this machine")))
-        .subcommand(deploy::DeployArgs::augment_args(Command::new("deploy").about("Put the contracts onto a chain")))
-        .subcommand(bench::BenchArgs::augment_args(Command::new("bench").about("Measure the whole line")))
-        .subcommand(docs::DocsArgs::augment_args(Command::new("docs").about("Write the reference pages")))
+        .subcommand(up::UpArgs::augment_args(Command::new("up")).about("The whole network on this machine"))
+        .subcommand(deploy::DeployArgs::augment_args(Command::new("deploy")).about("Put the contracts onto a chain"))
+        .subcommand(bench::BenchArgs::augment_args(Command::new("bench")).about("Measure the whole line"))
+        .subcommand(docs::DocsArgs::augment_args(Command::new("docs")).about("Write the reference pages"))
         .subcommand(worker::WorkerArgs::augment_args(Command::new("worker").hide(true)));
     role::ROLES.iter().fold(top, |command, role| command.subcommand(role.command()))
 }

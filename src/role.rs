@@ -131,26 +131,11 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
         account = account(&node, &chain, &data_dir, &identity) => Arc::new(account?),
         () = stop.cancelled() => return Ok(()),
     };
-    let serving: Serving = match role.name {
-        "broadcaster" => {
-            millrace_broadcaster::start(config.section("broadcaster")?, account.clone(), &identity, stop.clone())
-                .await?
-        }
-        "orchestrator" => {
-            millrace_orchestrator::start(config.section("orchestrator")?, account.clone(), &identity, stop.clone())
-                .await?
-        }
-        _ => {
-            let worker = ["worker", "--device"];
-            let starting = millrace_transcoder::start(
-                config.section("transcoder")?,
-                account.clone(),
-                &identity,
-                &worker,
-                stop.clone(),
-            );
-            starting.await?
-        }
+    let start = Start { config: &config, account: &account, identity: &identity, stop: &stop };
+    let serving = match role.name {
+        "broadcaster" => start.broadcaster().await?,
+        "orchestrator" => start.orchestrator().await?,
+        _ => start.transcoder().await?,
     };
     let about = About {
         role: role.name,
@@ -175,6 +160,44 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     web.await??;
     info!("drained");
     Ok(())
+}
+
+/// What a role is started with.
+struct Start<'a> {
+    config: &'a Config,
+    account: &'a Arc<Account>,
+    identity: &'a millrace_wire::Identity,
+    stop: &'a CancellationToken,
+}
+
+impl Start<'_> {
+    async fn broadcaster(&self) -> Result<Serving, Failure> {
+        let config = self.config.section("broadcaster").map_err(Failure::usage)?;
+        millrace_broadcaster::start(config, self.account.clone(), self.identity, self.stop.clone()).await.map_err(|e| {
+            let config = matches!(&e, millrace_broadcaster::BroadcasterError::Account(a) if a.is_config());
+            if config { Failure::usage(e) } else { e.into() }
+        })
+    }
+
+    async fn orchestrator(&self) -> Result<Serving, Failure> {
+        let config = self.config.section("orchestrator").map_err(Failure::usage)?;
+        millrace_orchestrator::start(config, self.account.clone(), self.identity, self.stop.clone()).await.map_err(
+            |e| {
+                let config = matches!(&e, millrace_orchestrator::OrchestratorError::Account(a) if a.is_config());
+                if config { Failure::usage(e) } else { e.into() }
+            },
+        )
+    }
+
+    async fn transcoder(&self) -> Result<Serving, Failure> {
+        let config = self.config.section("transcoder").map_err(Failure::usage)?;
+        let worker = ["worker", "--device"];
+        let (account, stop) = (self.account.clone(), self.stop.clone());
+        millrace_transcoder::start(config, account, self.identity, &worker, stop).await.map_err(|e| {
+            let config = matches!(&e, millrace_transcoder::TranscoderError::Account(a) if a.is_config());
+            if config { Failure::usage(e) } else { e.into() }
+        })
+    }
 }
 
 /// Opens the account, waiting a while for a chain that is still starting.

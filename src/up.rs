@@ -238,6 +238,12 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
 const CAPACITY: i64 = 100;
 /// The public name of the demo's stream.
 const STREAM_NAME: &str = "demo";
+/// The public name of a second stream, for one's own encoder beside the demo.
+const SECOND_NAME: &str = "second";
+
+fn second_key(key: &str) -> String {
+    format!("{key}-2")
+}
 
 async fn start_chain(nodes: &[Address], port: u16) -> Result<(Devnet, Addresses), UpError> {
     let chain = |e: &dyn std::fmt::Display| UpError::Chain(e.to_string());
@@ -328,8 +334,8 @@ impl Configs<'_> {
         stream_key.insert("name".into(), STREAM_NAME.into());
         stream_key.insert("key".into(), key.into());
         let mut second = toml::Table::new();
-        second.insert("name".into(), "second".into());
-        second.insert("key".into(), format!("{key}-2").into());
+        second.insert("name".into(), SECOND_NAME.into());
+        second.insert("key".into(), second_key(key).into());
         role.insert("keys".into(), vec![stream_key, second].into());
         let link = |role: &str, name: String, http: &str| {
             let mut link = toml::Table::new();
@@ -367,14 +373,19 @@ fn announce(place: &Where, args: &UpArgs) {
     println!("Millrace is up.");
     println!("  console   {}", place.console_url);
     println!("  watch     {}", place.hls_url);
-    println!("  publish   {}/{}", place.rtmp_url, place.stream_key);
     println!("  chain     {} (id {CHAIN_ID})", place.rpc_url);
     println!("  logs      {}", args.data_dir.join("logs").display());
+    let (key, name) = match &args.source {
+        Source::None => (place.stream_key.clone(), STREAM_NAME),
+        Source::Demo | Source::File(_) => (second_key(&place.stream_key), SECOND_NAME),
+    };
     match &args.source {
-        Source::None => println!("  waiting for an encoder; for example:"),
-        Source::Demo => println!("  a demo stream is on its way; your own encoder would say:"),
-        Source::File(path) => println!("  looping {}; your own encoder would say:", path.display()),
+        Source::None => println!("Waiting for your encoder:"),
+        Source::Demo => println!("A demo stream is on its way. Your own beside it:"),
+        Source::File(path) => println!("{} is on its way, in a loop. Your own stream beside it:", path.display()),
     }
-    println!("    ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv {}/{}-2", place.rtmp_url, place.stream_key);
+    println!("  publish   {}/{key}", place.rtmp_url);
+    println!("            ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv {}/{key}", place.rtmp_url);
+    println!("  watch     {}live/{name}/master.m3u8", place.console_url);
     println!("Ctrl-C drains everything.");
 }

@@ -2,7 +2,7 @@
 //! rendition parts that come back go to the origin. A segment that one orchestrator cannot deliver goes to the next from
 //! its first part; one that nobody delivers in time becomes a gap. The source rendition never waits for any of this.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, U256};
@@ -48,8 +48,6 @@ struct Segment {
     seq: u64,
     source: Source,
     came: Mutex<Vec<Instant>>,
-    /// When the last part came.
-    ended: OnceLock<Instant>,
 }
 
 impl Ladder {
@@ -105,7 +103,6 @@ impl Ladder {
     /// The segment is complete.
     pub(crate) fn end(&mut self) {
         if let Some(segment) = self.current.take() {
-            let _ = segment.ended.set(Instant::now()); // set once: `current` is taken
             segment.source.end();
         }
     }
@@ -118,12 +115,7 @@ impl Ladder {
     }
 
     fn open(&mut self, seq: u64) {
-        let segment = Arc::new(Segment {
-            seq,
-            source: Source::new(self.init.clone()),
-            came: Mutex::default(),
-            ended: OnceLock::new(),
-        });
+        let segment = Arc::new(Segment { seq, source: Source::new(self.init.clone()), came: Mutex::default() });
         self.current = Some(segment.clone());
         let work = Work {
             node: self.node.clone(),
@@ -167,23 +159,21 @@ impl Work {
         let mut excluded: Vec<Address> = Vec::new();
         let mut number = 0;
         // The clock starts at the segment's end; until then there is time anyway.
-        let left = || self.segment.ended.get().map_or(patience, |ended| patience.saturating_sub(ended.elapsed()));
+        let left = || self.segment.source.since_end().map_or(patience, |late| patience.saturating_sub(late));
         while !left().is_zero() {
             let Some(live) = self.node.orchestrators.wait(&excluded, left()).await else { break };
-            let started = Instant::now();
             let worker = live.peer.address();
             let offered = tokio::time::timeout(left() + patience, self.attempt(&live, number)).await;
             let error = match offered {
-                Ok(Ok(delivered)) => return self.settle(live, delivered, number, started).await,
+                Ok(Ok(delivered)) => return self.settle(live, delivered, number).await,
                 Ok(Err(AttemptError::SourceGone)) => return,
                 Ok(Err(error)) => error,
                 Err(_) => AttemptError::Late { worker, what: "deliver the segment", limit: patience },
             };
-            live.unprepay(self.stream);
             warn!(stream = %self.status.name, seq = self.segment.seq, orchestrator = %worker, %error, "no ladder yet");
             let refused = matches!(&error, AttemptError::Refused { code, .. } if *code != RefusalCode::Busy);
             let result = if matches!(error, AttemptError::Refused { .. }) { "refused" } else { "lost" };
-            self.log(worker, number, result, Some(error.to_string()), started, U256::ZERO).await;
+            self.log(worker, number, result, Some(error.to_string()), U256::ZERO).await;
             if refused || matches!(error, AttemptError::Protocol { .. }) {
                 excluded.push(worker);
             }
@@ -207,8 +197,7 @@ impl Work {
     async fn attempt(&self, live: &Live, number: u32) -> Result<Delivered, AttemptError> {
         let node = &self.node;
         let worker = live.peer.address();
-        let frame: u64 = self.profiles.iter().map(|p| u64::from(p.width) * u64::from(p.height)).sum();
-        let megapixel_rate = (frame * MAX_FPS).div_ceil(1_000_000).min(u64::from(u32::MAX)) as u32;
+        let megapixel_rate = megapixel_rate(source_fps(self.segment.source.init()), &self.profiles);
         let open = SegmentOpen {
             stream: self.stream,
             seq: self.segment.seq,
@@ -251,10 +240,10 @@ impl Work {
         loop {
             tokio::select! {
                 biased;
-                Some(output) = received.recv() => self.publish(output),
+                Some(output) = received.recv() => self.publish(live, output),
                 result = &mut attempt => {
                     while let Ok(output) = received.try_recv() {
-                        self.publish(output);
+                        self.publish(live, output);
                     }
                     return result;
                 }
@@ -263,7 +252,7 @@ impl Work {
     }
 
     /// Puts what came into the origin.
-    fn publish(&self, output: Output) {
+    fn publish(&self, live: &Live, output: Output) {
         let name = |rendition: u8| self.profiles.get(rendition as usize).map(|p| p.name.as_str());
         match output {
             Output::Init { rendition, bytes } => {
@@ -279,6 +268,7 @@ impl Work {
                     self.status.rendition_part(came.elapsed());
                 }
             }
+            Output::Prepaid => live.is_prepaid(self.stream),
             Output::Restart => {
                 for profile in &self.profiles {
                     self.origin.reset_segment(&profile.name, self.segment.seq);
@@ -294,7 +284,7 @@ impl Work {
     }
 
     /// Lists the renditions and pays for them.
-    async fn settle(&self, live: Live, delivered: Delivered, number: u32, started: Instant) {
+    async fn settle(&self, live: Live, delivered: Delivered, number: u32) {
         let worker = live.peer.address();
         let price = delivered.price;
         for profile in &self.profiles {
@@ -303,24 +293,16 @@ impl Work {
         self.status.ladder_segment(self.segment.seq, worker, price);
         let account = &self.node.account;
         match delivered.pay(&account.pen, &account.purse).await {
-            Ok(()) => self.log(worker, number, "pass", None, started, price).await,
+            Ok(()) => self.log(worker, number, "pass", None, price).await,
             Err(error) => {
                 warn!(stream = %self.status.name, seq = self.segment.seq, orchestrator = %worker, %error, "the ticket did not arrive");
-                self.log(worker, number, "pass", None, started, U256::ZERO).await;
+                self.log(worker, number, "pass", None, U256::ZERO).await;
             }
         }
         debug!(stream = %self.status.name, seq = self.segment.seq, "the ladder is complete");
     }
 
-    async fn log(
-        &self,
-        worker: Address,
-        number: u32,
-        result: &str,
-        fault: Option<String>,
-        started: Instant,
-        price: U256,
-    ) {
+    async fn log(&self, worker: Address, number: u32, result: &str, fault: Option<String>, price: U256) {
         let row = SegmentRow {
             at_ms: millrace_hop::unix_now_ms(),
             stream: self.stream,
@@ -332,12 +314,25 @@ impl Work {
             worker_name: String::new(),
             result: result.to_owned(),
             fault,
-            latency_ms: started.elapsed().as_millis() as u64,
+            latency_ms: self.segment.source.since_end().unwrap_or_default().as_millis() as u64,
             paid: price,
         };
         self.node.account.log_segment(row).await;
     }
 }
 
-/// The frame rate by which room is reserved; most streams have 30, and more than this is rare.
-const MAX_FPS: u64 = 30;
+/// The frame rate by which room is reserved where the source does not say its own.
+const USUAL_FPS: f64 = 30.0;
+
+/// Frames a second as the source's parameter sets say, within reason.
+fn source_fps(init: &[u8]) -> f64 {
+    let Ok(cmaf::Track::Video(track)) = cmaf::read_init(init) else { return USUAL_FPS };
+    let said = track.sps().ok().and_then(|sps| sps.fps).map(|(n, d)| f64::from(n) / f64::from(d.max(1)));
+    said.filter(|fps| (1.0..=120.0).contains(fps)).unwrap_or(USUAL_FPS)
+}
+
+/// Million pixels a second of a ladder.
+fn megapixel_rate(fps: f64, profiles: &[Profile]) -> u32 {
+    let frame: u64 = profiles.iter().map(|p| u64::from(p.width) * u64::from(p.height)).sum();
+    (frame as f64 * fps / 1e6).ceil() as u32
+}

@@ -2,15 +2,15 @@
 //! first word, and held open. A connection that breaks is made again, with patience that grows.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_hop::Account;
+use millrace_hop::dial::reach;
 use millrace_tickets::Terms;
 use millrace_wire::messages::{Control, Greeting, Role, VERSION};
-use millrace_wire::{Endpoint, Expect, Peer};
-use tokio::net::lookup_host;
+use millrace_wire::{Endpoint, Peer};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -32,14 +32,23 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Whether `stream` has yet to be prepaid here; says so once.
-    pub(crate) fn must_prepay(&self, stream: B256) -> bool {
-        self.prepaid.lock().unwrap_or_else(PoisonError::into_inner).insert(stream)
+    fn prepaid(&self) -> MutexGuard<'_, HashSet<B256>> {
+        self.prepaid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets a prepayment that did not arrive.
-    pub(crate) fn unprepay(&self, stream: B256) {
-        self.prepaid.lock().unwrap_or_else(PoisonError::into_inner).remove(&stream);
+    /// Whether `stream` has yet to be prepaid here.
+    pub(crate) fn must_prepay(&self, stream: B256) -> bool {
+        !self.prepaid().contains(&stream)
+    }
+
+    /// Notes that the prepayment of `stream` was acknowledged.
+    pub(crate) fn is_prepaid(&self, stream: B256) {
+        self.prepaid().insert(stream);
+    }
+
+    /// Forgets a stream that has ended.
+    pub(crate) fn forget(&self, stream: B256) {
+        self.prepaid().remove(&stream);
     }
 }
 
@@ -75,6 +84,13 @@ impl Orchestrators {
             .filter(|o| !excluded.contains(&o.address))
             .filter_map(|o| o.live.borrow().clone())
             .find(|live| live.peer.is_alive())
+    }
+
+    /// Forgets a stream that has ended.
+    pub(crate) fn forget(&self, stream: B256) {
+        for live in self.all.iter().filter_map(|o| o.live.borrow().clone()) {
+            live.forget(stream);
+        }
     }
 
     /// Waits up to `limit` for a live connection.
@@ -148,28 +164,10 @@ async fn stay(orchestrator: &Orchestrator, dialler: &Dialler, peer: &Peer) -> St
 
 async fn connect(orchestrator: &Orchestrator, dialler: &Dialler) -> Result<Live, String> {
     let address = orchestrator.address;
-    let record = dialler
-        .account
-        .chain
-        .node(address)
-        .await
-        .map_err(|e| e.to_string())?
-        .ok_or_else(|| format!("{address} is not in the registry: has it been started and bonded?"))?;
-    let place = record.uri.trim_start_matches("quic://").to_owned();
-    let remote = tokio::time::timeout(GREETING_TIMEOUT, lookup_host(&place))
-        .await
-        .map_err(|_| format!("{place} was not resolved in time"))?
-        .map_err(|e| format!("{place}, which the registry lists, cannot be resolved: {e}"))?
-        .next()
-        .ok_or_else(|| format!("{place}, which the registry lists, has no address"))?;
-    dialler
-        .account
-        .purse
-        .keep_funded(&dialler.account.chain, address, dialler.lock)
-        .await
-        .map_err(|e| e.to_string())?;
-    let expect = Expect { address: Some(address), fingerprint: Some(record.fingerprint) };
-    let peer = dialler.endpoint.connect(remote, expect).await.map_err(|e| e.to_string())?;
+    let Dialler { account, endpoint, lock, .. } = dialler;
+    // The lock first: an orchestrator hears nobody who has locked nothing for it.
+    account.purse.keep_funded(&account.chain, address, *lock).await.map_err(|e| e.to_string())?;
+    let peer = reach(&account.chain, endpoint, address).await.map_err(|e| e.to_string())?;
     match greet(&peer, dialler).await {
         Ok(terms) => Ok(Live { peer, terms, prepaid: Arc::default() }),
         Err(reason) => {

@@ -63,6 +63,7 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
     };
     stream.ladder.abandon();
     status.end();
+    node.orchestrators.forget(id);
     info!(stream = %name, %id, clean = ended, "publication ended");
 }
 

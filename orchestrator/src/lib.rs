@@ -111,6 +111,10 @@ pub async fn start(
     let terms = Terms { price_per_megapixel: config.price_per_megapixel.into(), face_value, win_prob: u64::MAX };
     let endpoint = Endpoint::bind_with(identity, listen, None, TIMING)?;
     let quic = endpoint.local_addr()?;
+    if config.advertise.is_empty() && quic.ip().is_unspecified() {
+        let reason = format!("nobody can connect to {quic}; say under which address others reach this node");
+        return Err(AccountError::Config { key: "orchestrator.advertise", value: String::new(), reason }.into());
+    }
     let advertise = if config.advertise.is_empty() { quic.to_string() } else { config.advertise.clone() };
     let redeemer = account.redeemer(config.redeem_batch, config.redeem_after_s);
     let pool = Arc::new(Pool::default());
@@ -124,10 +128,11 @@ pub async fn start(
     let work = tokio::spawn({
         let ready = ready.clone();
         async move {
-            let uri = format!("quic://{advertise}");
+            let uri = format!("{}{advertise}", millrace_hop::dial::SCHEME);
             if node.account.register(ORCHESTRATOR, &uri, fingerprint, bond, &stop).await {
                 info!(%uri, "registered as an orchestrator");
                 ready.set(true);
+                node.account.weigh_face_value(face_value).await;
             }
             let redeeming = tokio::spawn(redeemer.run(stop.clone()));
             let funding = tokio::spawn(keep_locks(node.clone(), stop.clone()));

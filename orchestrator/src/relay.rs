@@ -3,7 +3,7 @@
 //! late or lying costs an attempt; the source is kept, and another one gets the segment from its first part.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
 use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, attempt};
@@ -85,9 +85,8 @@ impl Relay {
         let attempts = node.config.attempts.max(1);
         let first = job.open.attempt.saturating_mul(attempts);
         for number in (0..attempts).map(|n| first.saturating_add(n)) {
-            let started = Instant::now();
             if forwarded {
-                job.send(&Down::Restart { attempt: number }).await?;
+                job.send(&Down::Restart).await?;
                 forwarded = false;
             }
             let worker = lease.address;
@@ -97,12 +96,12 @@ impl Relay {
                     let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
                     let Some((rendition, fault)) = fault else {
                         self.note_samples(&lease, &findings).await;
-                        return self.settle(job, delivered, lease, number, started).await;
+                        return self.settle(job, delivered, lease, number).await;
                     };
                     let words = format!("{rendition}: {fault}");
                     warn!(stream = %job.open.stream, seq = job.open.seq, %worker, fault = %words, "verification failed: not paid");
                     let code = fault.code();
-                    self.log(&job.open, number, &lease, started, Ended::Fail(words)).await;
+                    self.log(&job, number, &lease, Ended::Fail(words)).await;
                     node.pool.note_failed(worker);
                     if let Err(error) = delivered.refuse(&node.account.pen, code).await {
                         debug!(%worker, %error, "the verdict did not reach the transcoder");
@@ -116,7 +115,7 @@ impl Relay {
                     let ended =
                         if refused { Ended::Refused(error.to_string()) } else { Ended::Lost(error.to_string()) };
                     warn!(stream = %job.open.stream, seq = job.open.seq, %worker, %error, "the attempt came to nothing");
-                    self.log(&job.open, number, &lease, started, ended).await;
+                    self.log(&job, number, &lease, ended).await;
                     if error.blames_worker() {
                         node.pool.note_failed(worker);
                     }
@@ -180,16 +179,17 @@ impl Relay {
                     if withhold {
                         continue;
                     }
+                    let Some(message) = down(output) else { continue };
                     *forwarded = true;
-                    if let Err(error) = job.send(&down(output)).await {
+                    if let Err(error) = job.send(&message).await {
                         debug!(%error, "the broadcaster takes no outputs");
                         source.abort();
                     }
                 }
                 result = &mut attempt => {
                     let delivered = result?;
-                    while let Ok(output) = received.try_recv() {
-                        if !withhold && job.send(&down(output)).await.is_err() {
+                    while let Some(message) = received.try_recv().ok().and_then(down) {
+                        if !withhold && job.send(&message).await.is_err() {
                             return Err(AttemptError::SourceGone);
                         }
                     }
@@ -220,14 +220,7 @@ impl Relay {
     }
 
     /// Pays the transcoder and delivers to the broadcaster, side by side.
-    async fn settle(
-        self,
-        mut job: Job,
-        delivered: Delivered,
-        lease: Lease,
-        number: u32,
-        started: Instant,
-    ) -> Result<(), ServeError> {
+    async fn settle(self, mut job: Job, delivered: Delivered, lease: Lease, number: u32) -> Result<(), ServeError> {
         let node = self.node.clone();
         let (worker, worker_name) = (lease.address, lease.name.clone());
         drop(lease); // its room is free while the money moves
@@ -236,7 +229,7 @@ impl Relay {
         let facts = delivered.facts.clone();
         let renditions = delivered.renditions.clone();
         let duration = delivered.receipt.body.duration;
-        let row = self.row(&open, number, (worker, &worker_name), started, Ended::Pass(paid));
+        let row = self.row(&job, number, (worker, &worker_name), Ended::Pass(paid));
         let pay = async {
             match delivered.pay(&node.account.pen, &node.account.purse).await {
                 Ok(()) => {
@@ -253,7 +246,7 @@ impl Relay {
             if open.verify_before_publish {
                 publish(&mut job, &renditions).await?;
             }
-            let assignment = job.assignment(&self.terms, &node.account.pen).await?;
+            let assignment = job.assignment(&self.terms, &node.account.pen, &node.account.till).await?;
             let made = Made { assignment: &assignment, facts, renditions: &renditions, duration };
             job.deliver(made, &self.terms, &node.account.pen, &node.account.till).await
         };
@@ -269,19 +262,12 @@ impl Relay {
         Ok(())
     }
 
-    async fn log(&self, open: &SegmentOpen, number: u32, lease: &Lease, started: Instant, ended: Ended) {
-        let row = self.row(open, number, (lease.address, &lease.name), started, ended);
+    async fn log(&self, job: &Job, number: u32, lease: &Lease, ended: Ended) {
+        let row = self.row(job, number, (lease.address, &lease.name), ended);
         self.node.account.log_segment(row).await;
     }
 
-    fn row(
-        &self,
-        open: &SegmentOpen,
-        attempt: u32,
-        (worker, worker_name): (Address, &str),
-        started: Instant,
-        ended: Ended,
-    ) -> SegmentRow {
+    fn row(&self, job: &Job, attempt: u32, (worker, worker_name): (Address, &str), ended: Ended) -> SegmentRow {
         let (result, fault, paid) = match ended {
             Ended::Pass(paid) => ("pass", None, paid),
             Ended::Fail(why) => ("fail", Some(why), U256::ZERO),
@@ -290,8 +276,8 @@ impl Relay {
         };
         SegmentRow {
             at_ms: millrace_hop::unix_now_ms(),
-            stream: open.stream,
-            seq: open.seq,
+            stream: job.open.stream,
+            seq: job.open.seq,
             attempt,
             payer: self.node.account.address(),
             payee: worker,
@@ -299,7 +285,7 @@ impl Relay {
             worker_name: worker_name.to_owned(),
             result: result.to_owned(),
             fault,
-            latency_ms: started.elapsed().as_millis() as u64,
+            latency_ms: job.source.since_end().unwrap_or_default().as_millis() as u64,
             paid,
         }
     }
@@ -317,19 +303,20 @@ enum Ended {
     Refused(String),
 }
 
-fn down(output: Output) -> Down {
-    match output {
+fn down(output: Output) -> Option<Down> {
+    Some(match output {
         Output::Init { rendition, bytes } => Down::Init { rendition, bytes },
-        Output::Part { rendition, index, bytes } => Down::Part { rendition, index, attempt: 0, bytes },
-        Output::Restart => Down::Restart { attempt: 0 },
-    }
+        Output::Part { rendition, index, bytes } => Down::Part { rendition, index, bytes },
+        Output::Restart => Down::Restart,
+        Output::Prepaid => return None, // between us and the transcoder
+    })
 }
 
 async fn publish(job: &mut Job, renditions: &[Rendition]) -> Result<(), ServeError> {
     for (rendition, held) in (0u8..).zip(renditions) {
         job.send(&Down::Init { rendition, bytes: held.init.clone() }).await?;
         for (index, bytes) in (0u32..).zip(&held.parts) {
-            job.send(&Down::Part { rendition, index, attempt: 0, bytes: bytes.clone() }).await?;
+            job.send(&Down::Part { rendition, index, bytes: bytes.clone() }).await?;
         }
     }
     Ok(())

@@ -222,6 +222,13 @@ async fn enlist(
     let Some(record) = record.filter(|r| r.roles & TRANSCODER != 0 && r.bond > U256::ZERO) else {
         return Err(format!("{address} is not bonded as a transcoder in the registry: bond it first"));
     };
+    let most = node.config.max_transcoder_price;
+    if terms.price_per_megapixel > u128::from(most) {
+        return Err(format!(
+            "{address} asks {} wei per megapixel, and this orchestrator pays at most {most}: lower the price",
+            terms.price_per_megapixel
+        ));
+    }
     node.account.purse.open(address, terms, commits).await.map_err(|e| e.to_string())?;
     let lock = node.transcoder_lock;
     node.account.purse.keep_funded(&node.account.chain, address, lock).await.map_err(|e| e.to_string())?;

@@ -115,6 +115,8 @@ pub(super) async fn make_ladder(clip: &Clip, rungs: &[Rung]) -> Result<Run, Benc
         }
     }
     command.args(["-threads", "1", "-x264-params", X264, "-forced-idr", "1", "-force_key_frames", KEY_FRAMES]);
+    // Every picture once, as it comes: by itself ffmpeg would repeat some for a constant rate.
+    command.args(["-fps_mode", "passthrough"]);
     command.args(["-f", "mp4", "-movflags", "+frag_keyframe+empty_moov+default_base_moof", "/dev/null"]);
     let (cpu, start) = (process::children_seconds(), Instant::now());
     let limit = Duration::from_secs(u64::from(clip.seconds * PATIENCE));

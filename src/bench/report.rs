@@ -25,15 +25,21 @@ pub(super) struct Report {
 }
 
 /// Processor time between two moments of a network by process, seconds; a process that was not there at both is left out.
-fn by_process([from, to]: &[Moment; 2]) -> Vec<(&Process, f64)> {
+fn by_process([from, to]: [&Moment; 2]) -> Vec<(&Process, f64)> {
     let before = |of: &Process| from.processes.iter().find(|p| p.pid == of.pid);
     to.processes.iter().filter_map(|p| Some((p, p.cpu - before(p)?.cpu))).collect()
 }
 
 /// Processor time between two moments of a network, and their distance, seconds.
-pub(super) fn spent(moments: &[Moment; 2]) -> (f64, f64) {
+fn spent(moments: [&Moment; 2]) -> (f64, f64) {
     let cpu = by_process(moments).iter().map(|(_, cpu)| cpu).sum();
     (cpu, (moments[1].at - moments[0].at).as_secs_f64())
+}
+
+/// What other programs took of the machine between two moments, cores.
+fn others(moments: [&Moment; 2]) -> f64 {
+    let (ours, seconds) = spent(moments);
+    (moments[1].busy - moments[0].busy - ours).max(0.0) / seconds
 }
 
 /// A ladder in words.
@@ -85,7 +91,7 @@ fn verdict(holds: bool) -> &'static str {
 impl Report {
     /// The line's processor seconds, the lower of ffmpeg's, and their ratio.
     fn ratio(&self) -> (f64, f64, f64) {
-        let line = spent(&self.line.publication).0;
+        let line = spent(self.line.publication.each_ref()).0;
         let alone = self.ffmpeg[0].cpu.min(self.ffmpeg[1].cpu);
         (line, alone, line / alone)
     }
@@ -117,17 +123,18 @@ impl Report {
 
     fn cpu(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let line = &self.line;
-        let (all, seconds) = spent(&line.publication);
+        let (all, seconds) = spent(line.publication.each_ref());
         let (_, alone, _) = self.ratio();
-        let (idle, idle_seconds) = spent(&line.idle);
+        let (idle, idle_seconds) = spent(line.idle.each_ref());
         writeln!(f, "| process | CPU s | of one core | share | ÷ ffmpeg | idle, of one core |")?;
         writeln!(f, "| --- | ---: | ---: | ---: | ---: | ---: |")?;
-        let resting: BTreeMap<u32, f64> = by_process(&line.idle).iter().map(|(p, cpu)| (p.pid, *cpu)).collect();
+        let resting: BTreeMap<u32, f64> =
+            by_process(line.idle.each_ref()).iter().map(|(p, cpu)| (p.pid, *cpu)).collect();
         let row = |f: &mut Formatter<'_>, name: &str, cpu: f64, rest: f64| {
             let [core, share, rest] = [cpu / seconds, cpu / all, rest / idle_seconds].map(|x| x * 100.0);
             writeln!(f, "| {name} | {cpu:.2} | {core:.1} % | {share:.1} % | {:.3} | {rest:.2} % |", cpu / alone)
         };
-        for (process, cpu) in by_process(&line.publication) {
+        for (process, cpu) in by_process(line.publication.each_ref()) {
             row(f, &process.name, cpu, resting.get(&process.pid).copied().unwrap_or(0.0))?;
         }
         row(f, "**the line**", all, idle)?;
@@ -171,7 +178,6 @@ impl Display for Report {
         writeln!(f, "# What the line costs\n\nThis page is the output of `make bench`.\n")?;
         writeln!(f, "- program: millrace {}{profile}", version::VERSION)?;
         writeln!(f, "- machine: {} cores of {}; load average before: {}", machine.cores, machine.model, machine.load)?;
-        writeln!(f, "- other programs took {:.2} cores while the line was measured", line.others)?;
         let rate = clip.bytes * 8 / u64::from(clip.seconds) / 1000;
         let (width, height) = SIZE;
         writeln!(
@@ -184,7 +190,7 @@ impl Display for Report {
         self.bars(f)?;
 
         writeln!(f, "\n## Processor time\n")?;
-        let seconds = spent(&line.publication).1;
+        let seconds = spent(line.publication.each_ref()).1;
         writeln!(
             f,
             "From just before the publication to the last segment of its ladder, {seconds:.1} s. One ffmpeg process makes the same ladder from the \
@@ -193,16 +199,26 @@ impl Display for Report {
         self.cpu(f)?;
 
         writeln!(f, "\n## From a source part in hand to its rendition part in the origin\n")?;
-        writeln!(f, "| publication | p50 | p99 | parts of renditions |\n| --- | ---: | ---: | ---: |")?;
-        for (name, stream) in [("the one above", &line.stream), ("the one below", &line.watched)] {
+        writeln!(f, "| publication | p50 | p99 | parts of renditions | taken by other programs, cores |")?;
+        writeln!(f, "| --- | ---: | ---: | ---: | ---: |")?;
+        let watch = line.watch.first().zip(line.watch.last()).map_or(0.0, |(first, last)| others([first, last]));
+        let rows = [
+            ("the one above", &line.stream, others(line.publication.each_ref())),
+            ("the one below", &line.watched, watch),
+        ];
+        for (name, stream, others) in rows {
             match stream.latency_ms {
-                Some(l) => writeln!(f, "| {name} | {} ms | {} ms | {} |", l.p50, l.p99, l.samples)?,
-                None => writeln!(f, "| {name} | | | none |")?,
+                Some(l) => writeln!(f, "| {name} | {} ms | {} ms | {} | {others:.2} |", l.p50, l.p99, l.samples)?,
+                None => writeln!(f, "| {name} | | | none | {others:.2} |")?,
             }
         }
 
         writeln!(f, "\n## Memory\n")?;
-        let minutes = line.watch.last().map_or(0.0, |last| (last.at - line.watch[0].at).as_secs_f64() / 60.0);
+        let minutes = line
+            .watch
+            .first()
+            .zip(line.watch.last())
+            .map_or(0.0, |(first, last)| (last.at - first.at).as_secs_f64() / 60.0);
         writeln!(
             f,
             "Resident memory; pages of the program itself count in each process. With a stream: mean and least-squares slope over the second \
@@ -242,7 +258,7 @@ mod tests {
 
     fn moment(second: u64, cpu: f64, rss: u64) -> Moment {
         let process = Process { pid: 1, name: "broadcaster".into(), cpu, rss };
-        Moment { at: Duration::from_secs(second), processes: vec![process] }
+        Moment { at: Duration::from_secs(second), processes: vec![process], busy: 2.0 * cpu }
     }
 
     #[test]
@@ -262,6 +278,7 @@ mod tests {
     fn processor_time_is_of_the_same_processes() {
         let mut moments = [moment(1, 2.0, 0), moment(3, 3.5, 0)];
         moments[1].processes.push(Process { pid: 2, name: "worker".into(), cpu: 100.0, rss: 0 });
-        assert_eq!(spent(&moments), (1.5, 2.0));
+        assert_eq!(spent(moments.each_ref()), (1.5, 2.0));
+        assert_eq!(others(moments.each_ref()), 0.75);
     }
 }

@@ -229,6 +229,7 @@ pub async fn start(
         // A transcoder dials and is not dialled, so the registry lists no place for it.
         if node.account.register(TRANSCODER, "", fingerprint, bond, &stop).await {
             info!("registered as a transcoder");
+            node.account.weigh_face_value(face_value).await;
         }
         let redeeming = tokio::spawn(redeemer.run(stop.clone()));
         session::run(node.clone(), endpoint, stop).await;

@@ -14,7 +14,6 @@ use millrace_store::SegmentRow;
 use millrace_tickets::RenditionFacts;
 use millrace_wire::messages::{Down, RefusalCode};
 use millrace_wire::{Channel, Peer};
-use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::Transcoder;
@@ -33,7 +32,7 @@ pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Ch
         Err(error) => return debug!(%error, "no segment came on a stream"),
     };
     let (stream, seq, attempt) = (job.open.stream, job.open.seq, job.open.attempt);
-    let started = Instant::now();
+    let source = job.source.clone();
     let row = |result: &str, fault: Option<String>, paid| SegmentRow {
         at_ms: unix_now_ms(),
         stream,
@@ -43,7 +42,7 @@ pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Ch
         worker_name: node.account.name.clone(),
         result: result.to_owned(),
         fault,
-        latency_ms: started.elapsed().as_millis() as u64,
+        latency_ms: source.since_end().unwrap_or_default().as_millis() as u64,
         paid,
         payer: orchestrator.address(),
         payee: node.account.address(),
@@ -115,7 +114,7 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
         }
     };
     drop(lane);
-    let assignment = job.assignment(&node.terms, &node.account.pen).await?;
+    let assignment = job.assignment(&node.terms, &node.account.pen, &node.account.till).await?;
     let facts = facts(&specs, &stats, &renditions);
     debug_assert_eq!(pixels(&job.open, stats.frames), stats.renditions.iter().map(|r| r.pixels).sum::<u64>());
     let parts = job.source.parts();
@@ -153,6 +152,7 @@ async fn transcode(
     };
     tokio::pin!(feed);
     let mut feeding = true;
+    let gone = job.gone();
     loop {
         let event = tokio::select! {
             fed = &mut feed, if feeding => {
@@ -163,6 +163,8 @@ async fn transcode(
                 continue;
             }
             event = work.events.recv() => event,
+            // A segment that nobody waits for any more must not hold up the ones behind it.
+            () = gone.cancelled() => return Err(ServeError::Cancelled("it waits for the segment no more".into())),
         };
         match event {
             Some(SegmentEvent::Init { rendition, bytes }) => {
@@ -171,7 +173,7 @@ async fn transcode(
             }
             Some(SegmentEvent::Part { rendition, index, bytes }) => {
                 keep(&mut renditions, rendition).parts.push(bytes.clone());
-                job.send(&Down::Part { rendition, index, attempt: job.open.attempt, bytes }).await?;
+                job.send(&Down::Part { rendition, index, bytes }).await?;
             }
             Some(SegmentEvent::Done(stats)) => return Ok(Ok((stats, renditions))),
             Some(SegmentEvent::Failed(reason)) => return Ok(Err(reason)),

@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::Address;
+use millrace_hop::dial::reach;
 use millrace_wire::messages::{Control, Greeting, Role, VERSION};
-use millrace_wire::{Endpoint, Expect, Peer, Sender};
-use tokio::net::lookup_host;
+use millrace_wire::{Endpoint, Peer, Sender};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -52,20 +51,7 @@ pub(crate) async fn run(node: Arc<Transcoder>, endpoint: Endpoint, stop: Cancell
 }
 
 async fn connect(node: &Arc<Transcoder>, endpoint: &Endpoint) -> Result<(Peer, Sender), String> {
-    let address: Address = node.orchestrator;
-    let record =
-        node.account.chain.node(address).await.map_err(|e| e.to_string())?.ok_or_else(|| {
-            format!("{address} is not in the registry: has the orchestrator been started and bonded?")
-        })?;
-    let place = record.uri.trim_start_matches("quic://").to_owned();
-    let remote = tokio::time::timeout(GREETING_TIMEOUT, lookup_host(&place))
-        .await
-        .map_err(|_| format!("{place} was not resolved in time"))?
-        .map_err(|e| format!("{place}, which the registry lists, cannot be resolved: {e}"))?
-        .next()
-        .ok_or_else(|| format!("{place}, which the registry lists, has no address"))?;
-    let expect = Expect { address: Some(address), fingerprint: Some(record.fingerprint) };
-    let peer = endpoint.connect(remote, expect).await.map_err(|e| e.to_string())?;
+    let peer = reach(&node.account.chain, endpoint, node.orchestrator).await.map_err(|e| e.to_string())?;
     match greet(node, &peer).await {
         Ok(control) => Ok((peer, control)),
         Err(reason) => {

@@ -8,6 +8,7 @@ use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use millrace_contracts::{Addresses, Chain, ChainError};
 use millrace_store::{SegmentRow, Store, StoreError};
+use millrace_tickets::least_face_value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -39,6 +40,13 @@ pub enum AccountError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+impl AccountError {
+    /// Whether the configuration is wrong, and not the world.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Config { .. })
+    }
 }
 
 /// Reads a value of the configuration.
@@ -110,6 +118,17 @@ impl Account {
             chain: self.chain.clone(),
             till: self.till.clone(),
             policy: Policy { batch: batch as u64, after: Duration::from_secs(after_s) },
+        }
+    }
+
+    /// Says so when a winner is worth little more than its redemption costs now.
+    pub async fn weigh_face_value(&self, face_value: u128) {
+        match self.chain.redemption_cost(1).await {
+            Ok(cost) if U256::from(face_value) < least_face_value(cost) => {
+                warn!(face_value, least = %least_face_value(cost), "redeeming eats into the winners: raise face_value_wei");
+            }
+            Ok(_) => {}
+            Err(error) => warn!(%error, "what a redemption costs is not known"),
         }
     }
 

@@ -65,6 +65,8 @@ pub enum Output {
     },
     /// What came so far for this segment is void: a new attempt follows.
     Restart,
+    /// Every prepaid ticket was acknowledged.
+    Prepaid,
 }
 
 /// A rendition of one segment, as it came.
@@ -389,7 +391,7 @@ async fn take_outputs(
                     bytes.clone();
                 Output::Init { rendition, bytes }
             }
-            Down::Part { rendition, index, bytes, .. } => {
+            Down::Part { rendition, index, bytes } => {
                 held += bytes.len();
                 let kept = renditions.get_mut(rendition as usize).ok_or_else(|| protocol(no_rendition(rendition)))?;
                 if index as usize != kept.parts.len() {
@@ -398,8 +400,7 @@ async fn take_outputs(
                 kept.parts.push(bytes.clone());
                 Output::Part { rendition, index, bytes }
             }
-            Down::RenditionEnd { .. } => continue,
-            Down::Restart { .. } => {
+            Down::Restart => {
                 held = 0;
                 renditions = vec![Rendition::default(); open.profiles.len()];
                 Output::Restart
@@ -410,7 +411,10 @@ async fn take_outputs(
                 if let Err(error) = purse.acknowledged(worker, work, commits).await {
                     tracing::warn!(%worker, %error, "an acknowledgement could not be written down");
                 }
-                continue;
+                if !prepaid.is_empty() {
+                    continue;
+                }
+                Output::Prepaid
             }
             Down::TicketRejected { reason } if !prepaid.is_empty() => {
                 return Err(AttemptError::Refused { worker, code: RefusalCode::Payment, message: reason });

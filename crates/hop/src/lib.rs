@@ -3,7 +3,7 @@
 //! between the two uses both ends.
 //!
 //! In the order in which a segment meets them:
-//! [`source`] keeps the parts, [`assign`] is the assigner's end of one attempt, [`serve`] the worker's, [`sign`] writes
+//! [`dial`] finds the worker, [`source`] keeps the parts, [`assign`] is the assigner's end of one attempt, [`serve`] the worker's, [`sign`] writes
 //! down what is signed before it is signed, [`purse`] pays, [`till`] is paid, [`redeem`] takes winners to the chain.
 //!
 //! What is absent: this crate looks at no media. Frames and pixels are told to it by its callers, bytes are opaque.
@@ -11,6 +11,7 @@
 pub mod account;
 pub mod api;
 pub mod assign;
+pub mod dial;
 pub mod purse;
 pub mod redeem;
 pub mod serve;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::{Chain, ChainError, Redemption};
 use millrace_store::{Store, StoreError, Winner, WinnerState};
 use tokio_util::sync::CancellationToken;
@@ -88,7 +88,7 @@ impl Redeemer {
             let locked = self.till.locked(payer).await.unwrap_or_default();
             let age = unix_now().saturating_sub(waiting.oldest);
             let enough = waiting.count >= self.policy.batch || age >= self.policy.after.as_secs();
-            if payee == self.chain.address() && (enough || waiting.due(unix_now(), locked)) {
+            if payee == self.chain.address() && (enough || waiting.outstanding > locked / U256::from(2)) {
                 self.redeem(payer, payee).await?;
             }
         }

@@ -13,13 +13,14 @@ use millrace_tickets::{
 use millrace_wire::messages::{Down, Refusal, RefusalCode, SegmentOpen, Up};
 use millrace_wire::{Channel, Receiver, RecvError, SendError, Sender};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::assign::{Rendition, SOURCE_TIMEOUT, parts_root, pixels};
 use crate::sign::{Pen, SignError};
 use crate::source::Source;
 use crate::till::{Accepted, Till, TillError};
-use crate::unix_now;
+use crate::{prepayment, unix_now};
 
 /// The offer follows the opening of its stream within this.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -101,6 +102,7 @@ pub struct Job {
     assigner: Address,
     sender: Sender,
     orders: mpsc::Receiver<Order>,
+    gone: CancellationToken,
     reading: Option<AbortOnDropHandle<()>>,
     receiver: Option<(Receiver, CountFrames, mpsc::Sender<Order>)>,
 }
@@ -122,7 +124,7 @@ impl Job {
         let source = Arc::new(Source::new(open.source_init.clone()));
         let (orders_in, orders) = mpsc::channel(4);
         let receiver = Some((receiver, count, orders_in));
-        Ok(Self { open, source, assigner, sender, orders, reading: None, receiver })
+        Ok(Self { open, source, assigner, sender, orders, gone: CancellationToken::new(), reading: None, receiver })
     }
 
     /// The assigner's address.
@@ -158,9 +160,19 @@ impl Job {
 
     fn start_reading(&mut self) {
         if let Some((receiver, count, orders)) = self.receiver.take() {
-            let reading = tokio::spawn(read(receiver, self.source.clone(), count, orders));
+            let gone = self.gone.clone();
+            let source = self.source.clone();
+            let reading = tokio::spawn(async move {
+                read(receiver, source, count, orders).await;
+                gone.cancel();
+            });
             self.reading = Some(AbortOnDropHandle::new(reading));
         }
+    }
+
+    /// Is cancelled once the assigner has left or given the segment up.
+    pub fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     /// Sends one message to the assigner.
@@ -177,11 +189,30 @@ impl Job {
         }
     }
 
-    /// Waits until the assigner gives the segment up, for a `select!` beside the work. Orders that are due later stay.
-    pub async fn assignment(&mut self, terms: &Terms, pen: &Pen) -> Result<Signed<Assignment>, ServeError> {
+    /// Waits for the signed assignment, which comes after the last part, and checks that it is for what came. Prepaid
+    /// tickets that come once more ahead of it (the assigner could not know that they had arrived) are acknowledged again.
+    pub async fn assignment(
+        &mut self,
+        terms: &Terms,
+        pen: &Pen,
+        till: &Till,
+    ) -> Result<Signed<Assignment>, ServeError> {
         let protocol = |what: String| ServeError::Protocol(what);
-        let Order::Assignment(assignment) = self.order(SOURCE_TIMEOUT, "sign the assignment").await? else {
-            return Err(protocol("a ticket came before the assignment".into()));
+        let assignment = loop {
+            match self.order(SOURCE_TIMEOUT, "sign the assignment").await? {
+                Order::Assignment(assignment) => break assignment,
+                Order::Ticket(ticket) => {
+                    let prepaid = (0..PREPAID_SEGMENTS)
+                        .map(|index| prepay_work_hash(self.open.stream, self.assigner, till.payee(), index))
+                        .find(|work| *work == ticket.body.workHash)
+                        .ok_or_else(|| protocol("a ticket came before the assignment".into()))?;
+                    let price = prepayment(terms, self.open.megapixel_rate);
+                    self.take_ticket(till, ticket, terms, prepaid, price).await?;
+                }
+                Order::Failed(_) | Order::Gone(_) => {
+                    return Err(protocol("a verdict came before the assignment".into()));
+                }
+            }
         };
         let signer = assignment
             .recover(pen.domain())
@@ -291,7 +322,7 @@ async fn read(mut receiver: Receiver, source: Arc<Source>, count: CountFrames, o
         }
     };
     source.abort();
-    let _ = orders.send(Order::Gone(gone)).await; // the job may be over, too
+    let _ = orders.try_send(Order::Gone(gone)); // the job may be over, or have orders enough to find out by itself
 }
 
 fn keep(source: &Source, count: CountFrames, index: u32, bytes: Bytes) -> Result<(), String> {

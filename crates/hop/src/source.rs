@@ -1,7 +1,8 @@
 //! The source of one segment as its assigner keeps it: parts are appended as they are made and read by any number of
 //! attempts, each from the first part on. This is what makes a lost worker harmless.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{B256, Keccak256, keccak256};
 use bytes::Bytes;
@@ -78,6 +79,7 @@ struct Kept {
 pub struct Source {
     init: Bytes,
     kept: Mutex<Kept>,
+    ended: OnceLock<Instant>,
     grown: watch::Sender<()>,
 }
 
@@ -87,7 +89,7 @@ impl Source {
         let mut hash = Keccak256::new();
         hash.update(keccak256(&init));
         let kept = Kept { parts: Vec::new(), bytes: 0, frames: 0, hash, state: State::Open };
-        Self { init, kept: Mutex::new(kept), grown: watch::Sender::new(()) }
+        Self { init, kept: Mutex::new(kept), ended: OnceLock::new(), grown: watch::Sender::new(()) }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -140,9 +142,15 @@ impl Source {
             let mut kept = self.kept();
             if kept.state == State::Open {
                 kept.state = state;
+                self.ended.get_or_init(Instant::now);
             }
         }
         self.grown.send_replace(());
+    }
+
+    /// How long ago the last part came; none while more may come. What a worker takes beyond this is its latency.
+    pub fn since_end(&self) -> Option<Duration> {
+        self.ended.get().map(Instant::elapsed)
     }
 
     /// Frames so far.

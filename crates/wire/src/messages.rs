@@ -192,25 +192,11 @@ pub enum Down {
         rendition: u8,
         /// From 0 within the segment.
         index: u32,
-        /// The try that made it.
-        attempt: u32,
         /// One `moof` and `mdat`.
         bytes: Bytes,
     },
-    /// A rendition is complete.
-    RenditionEnd {
-        /// Its place in the profiles.
-        rendition: u8,
-        /// The try that made it.
-        attempt: u32,
-        /// How many parts there were.
-        parts: u32,
-    },
     /// Discard what came for this segment: a new try follows.
-    Restart {
-        /// The try that follows.
-        attempt: u32,
-    },
+    Restart,
     /// All of it is made.
     Receipt {
         /// Signed by the worker.

@@ -36,7 +36,7 @@ async fn a_part_arrives_before_the_next_one_is_sent() {
         ours.sender.send(&part(index, 100_000)).await.unwrap();
         let up: Up = theirs.receiver.recv_within(PATIENCE).await.unwrap().unwrap();
         assert_eq!(up, part(index, 100_000));
-        let down = Down::Part { rendition: 1, index, attempt: 0, bytes: Bytes::from_static(b"made of it") };
+        let down = Down::Part { rendition: 1, index, bytes: Bytes::from_static(b"made of it") };
         theirs.sender.send_within(&down, PATIENCE).await.unwrap();
         assert_eq!(ours.receiver.recv_within::<Down>(PATIENCE).await.unwrap().unwrap(), down);
     }
