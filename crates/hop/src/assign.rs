@@ -26,6 +26,8 @@ pub const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker takes a message within this: more, and it has stopped reading.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// A worker that stopped reading has said why within this: its word and its stop leave it together.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// A source that yields no part for this long has stopped.
 pub const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes that one segment's renditions may hold together.
@@ -287,7 +289,16 @@ pub async fn attempt(
         let down = take_outputs(&mut receiver, &open, prepaid, purse, outputs, worker);
         tokio::pin!(up, down);
         let assignment = tokio::select! {
-            sent = &mut up => sent?,
+            sent = &mut up => match sent {
+                // A worker that refuses reads no more: what it says is the reason, and that it stopped is not.
+                Err(error @ AttemptError::Wire { .. }) => {
+                    return Err(match timeout(LAST_WORD, &mut down).await {
+                        Ok(Err(reason)) => reason,
+                        _ => error,
+                    });
+                }
+                sent => sent?,
+            },
             // The worker may end the attempt while the source still flows, but not with a receipt.
             early = &mut down => {
                 early?;

@@ -260,7 +260,7 @@ impl Job {
             Order::Ticket(ticket) => {
                 let price = assignment.body.price;
                 let accepted = self.take_ticket(till, ticket, terms, work, price).await?;
-                self.sender.finish_and_wait(SEND_TIMEOUT).await?;
+                let _ = self.sender.finish_and_wait(SEND_TIMEOUT).await; // for the acknowledgement; paid it is either way
                 Ok(Settled::Paid { accepted, price })
             }
             Order::Failed(verdict) => {
@@ -284,7 +284,8 @@ impl Job {
     ) -> Result<Accepted, ServeError> {
         match till.accept(&ticket, self.assigner, terms, work, price).await {
             Ok(accepted) => {
-                self.send(&Down::TicketAck { commits: accepted.commits.clone() }).await?;
+                // It is on disk: a payer that left before it heard of it has paid, and sends the same bytes again.
+                let _ = self.send(&Down::TicketAck { commits: accepted.commits.clone() }).await;
                 Ok(accepted)
             }
             Err(refused) => {
