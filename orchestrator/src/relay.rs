@@ -165,7 +165,8 @@ impl Relay {
         let offer = Offer {
             terms: lease.terms,
             sample_commit: node.account.sample_commit,
-            patience: Duration::from_millis(node.config.attempt_ms),
+            // One that gets the segment as a whole has all of it to do still.
+            patience: Duration::from_millis(node.config.attempt_ms) + job.source.took().unwrap_or_default(),
             prepaid: Vec::new(),
         };
         let (outputs, mut received) = mpsc::channel(OUTPUTS);

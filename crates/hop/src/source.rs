@@ -79,6 +79,7 @@ struct Kept {
 pub struct Source {
     init: Bytes,
     kept: Mutex<Kept>,
+    opened: Instant,
     ended: OnceLock<Instant>,
     grown: watch::Sender<()>,
 }
@@ -89,7 +90,13 @@ impl Source {
         let mut hash = Keccak256::new();
         hash.update(keccak256(&init));
         let kept = Kept { parts: Vec::new(), bytes: 0, frames: 0, hash, state: State::Open };
-        Self { init, kept: Mutex::new(kept), ended: OnceLock::new(), grown: watch::Sender::new(()) }
+        Self {
+            init,
+            kept: Mutex::new(kept),
+            opened: Instant::now(),
+            ended: OnceLock::new(),
+            grown: watch::Sender::new(()),
+        }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -151,6 +158,11 @@ impl Source {
     /// How long ago the last part came; none while more may come. What a worker takes beyond this is its latency.
     pub fn since_end(&self) -> Option<Duration> {
         self.ended.get().map(Instant::elapsed)
+    }
+
+    /// How long the source took to come, once it is complete: a worker that gets it only now needs some time like it.
+    pub fn took(&self) -> Option<Duration> {
+        self.ended.get().map(|ended| ended.duration_since(self.opened))
     }
 
     /// Frames so far.
