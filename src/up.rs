@@ -234,6 +234,9 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
     Ok(())
 }
 
+/// Encoders share these cores with the browser that watches, so one of them may be late without being broken. Twice the
+/// usual patience turns a busy moment into a delay instead of a gap.
+const ATTEMPT_MS: i64 = 6_000;
 /// Megapixels a second that each transcoder takes on: two streams of three renditions from 720p30.
 const CAPACITY: i64 = 100;
 /// The public name of the demo's stream.
@@ -299,6 +302,7 @@ impl Configs<'_> {
         role.insert("face_value_wei".into(), FACE_VALUE.into());
         role.insert("redeem_batch".into(), 2.into());
         role.insert("redeem_after_s".into(), 5.into());
+        role.insert("attempt_ms".into(), ATTEMPT_MS.into());
         self.write("orchestrator", http, toml::Table::new(), "orchestrator", role)
     }
 
@@ -330,6 +334,7 @@ impl Configs<'_> {
         role.insert("rtmp_listen".into(), format!("127.0.0.1:{}", ports.rtmp).into());
         role.insert("orchestrators".into(), vec![orchestrator.to_string()].into());
         role.insert("verify_before_publish".into(), self.args.verify_before_publish.into());
+        role.insert("ladder_ms".into(), (4 * ATTEMPT_MS).into());
         let mut stream_key = toml::Table::new();
         stream_key.insert("name".into(), STREAM_NAME.into());
         stream_key.insert("key".into(), key.into());
