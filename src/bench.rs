@@ -9,6 +9,7 @@ mod network;
 mod process;
 mod report;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -116,9 +117,10 @@ struct Line {
     /// Segments of renditions that playlists listed, and those listed as gaps, of both publications.
     listed: usize,
     gaps: usize,
-    /// Tickets of the first publication, and attempts of both that did not end with a payment.
+    /// Tickets of the first publication.
     tickets: network::Tickets,
-    troubles: Vec<String>,
+    /// Attempts of both that did not end with a payment: why, and the segments that it happened to.
+    troubles: BTreeMap<String, Vec<u64>>,
     devices: Vec<String>,
 }
 

@@ -1,6 +1,6 @@
 //! The network under measurement: one `millrace up` of this same program, and what its nodes say of themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -230,15 +230,16 @@ impl Network {
         }
     }
 
-    /// The last attempts on either hop that did not pass, in words.
-    pub(super) async fn troubles(&self) -> Result<Vec<String>, BenchError> {
-        let mut troubles = Vec::new();
+    /// The last attempts on either hop that did not pass: why, with the segments that it happened to.
+    pub(super) async fn troubles(&self) -> Result<BTreeMap<String, Vec<u64>>, BenchError> {
+        let mut troubles: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for (hop, api) in [("broadcaster", &self.ready.broadcaster_api), ("orchestrator", &self.ready.orchestrator_api)]
         {
             let attempts: Vec<Attempt> = self.get(api, "segments?limit=500").await?;
-            troubles.extend(attempts.into_iter().filter(|a| a.result != "pass").map(|a| {
-                format!("{hop}, segment {}: {}, {}", a.seq, a.result, a.fault.as_deref().unwrap_or("no reason given"))
-            }));
+            for attempt in attempts.into_iter().filter(|attempt| attempt.result != "pass") {
+                let fault = attempt.fault.as_deref().unwrap_or("no reason given");
+                troubles.entry(format!("{hop}: {}, {fault}", attempt.result)).or_default().push(attempt.seq);
+            }
         }
         Ok(troubles)
     }
