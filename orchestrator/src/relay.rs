@@ -10,6 +10,7 @@ use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, at
 use millrace_hop::serve::{Job, Made, ServeError, Settled};
 use millrace_media::cmaf;
 use millrace_store::SegmentRow;
+use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::{Profile, Terms};
 use millrace_wire::messages::{Down, RefusalCode, SegmentOpen};
 use millrace_wire::{Channel, Peer};
@@ -48,6 +49,9 @@ fn count_frames(part: &[u8]) -> Result<u32, String> {
     cmaf::read_part(part).map(|samples| samples.len() as u32).map_err(|e| e.to_string())
 }
 
+/// Segments of a stream that may wait for their ticket: the two that are prepaid, the one being made, and one that is verified.
+const UNDER_WAY: u64 = PREPAID_SEGMENTS as u64 + 2;
+
 struct Relay {
     node: Arc<Orchestrator>,
     terms: Terms,
@@ -59,14 +63,9 @@ impl Relay {
         if let Err(reason) = acceptable(&job.open) {
             return job.refuse(RefusalCode::Unsupported, reason).await;
         }
-        let Some(_credit) = session.take_credit(job.open.stream) else {
-            return job
-                .refuse(
-                    RefusalCode::Payment,
-                    "earlier segments of this stream are not paid yet: send their tickets first",
-                )
-                .await;
-        };
+        if let Err(reason) = job.take_on(&node.account.credits, UNDER_WAY).await {
+            return job.refuse(RefusalCode::Payment, reason.to_string()).await;
+        }
         if session.must_prepay(job.open.stream) {
             let price = millrace_hop::prepayment(&self.terms, job.open.megapixel_rate);
             job.take_prepayment(&node.account.till, &self.terms, price).await?;

@@ -1,7 +1,7 @@
 //! Sessions with the peers that connect: who may speak at all, broadcasters and their credit, transcoders and their place
 //! in the pool.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +9,6 @@ use alloy::primitives::{B256, U256};
 use millrace_contracts::TRANSCODER;
 use millrace_hop::{CLOSE_REFUSED, CLOSE_SUSPENDED};
 use millrace_tickets::Terms;
-use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_wire::Peer;
 use millrace_wire::messages::{Control, Greeting, Role, VERSION, WorkerStatus};
 use tokio_util::sync::CancellationToken;
@@ -30,65 +29,31 @@ const MAX_STREAMS: usize = 256;
 pub struct Session {
     /// What it was quoted.
     pub terms: Terms,
-    credit: Mutex<Credit>,
-}
-
-#[derive(Default)]
-struct Credit {
-    prepaid: HashSet<B256>,
-    unpaid: HashMap<B256, u8>,
-}
-
-/// A segment whose payment is outstanding.
-pub struct Outstanding<'a> {
-    session: &'a Session,
-    stream: B256,
-}
-
-impl Drop for Outstanding<'_> {
-    fn drop(&mut self) {
-        let mut credit = self.session.credit();
-        if let Some(count) = credit.unpaid.get_mut(&self.stream) {
-            *count = count.saturating_sub(1);
-        }
-    }
+    prepaid: Mutex<HashSet<B256>>,
 }
 
 impl Session {
     /// A new session under `terms`.
     pub fn new(terms: Terms) -> Self {
-        Self { terms, credit: Mutex::default() }
+        Self { terms, prepaid: Mutex::default() }
     }
 
-    fn credit(&self) -> MutexGuard<'_, Credit> {
-        self.credit.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Room for one more unsettled segment of `stream`: what was prepaid, the one being made, and one that is verified.
-    pub fn take_credit(&self, stream: B256) -> Option<Outstanding<'_>> {
-        let mut credit = self.credit();
-        if credit.unpaid.len() >= MAX_STREAMS {
-            credit.unpaid.retain(|_, count| *count > 0);
-        }
-        if credit.unpaid.len() >= MAX_STREAMS {
-            return None;
-        }
-        let count = credit.unpaid.entry(stream).or_default();
-        (*count < PREPAID_SEGMENTS + 2).then(|| *count += 1).map(|()| Outstanding { session: self, stream })
+    fn paid_ahead(&self) -> MutexGuard<'_, HashSet<B256>> {
+        self.prepaid.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether `stream` has yet to be prepaid.
     pub fn must_prepay(&self, stream: B256) -> bool {
-        !self.credit().prepaid.contains(&stream)
+        !self.paid_ahead().contains(&stream)
     }
 
     /// Notes that `stream` was prepaid.
     pub fn prepaid(&self, stream: B256) {
-        let mut credit = self.credit();
-        if credit.prepaid.len() >= MAX_STREAMS {
-            credit.prepaid.clear(); // a stream that outlives this prepays again: two segments' price
+        let mut prepaid = self.paid_ahead();
+        if prepaid.len() >= MAX_STREAMS {
+            prepaid.clear(); // a stream that outlives this prepays again: two segments' price
         }
-        credit.prepaid.insert(stream);
+        prepaid.insert(stream);
     }
 }
 

@@ -84,7 +84,6 @@ pub(crate) struct Transcoder {
     terms: Terms,
     devices: Vec<Gpu>,
     reserved: Mutex<HashMap<(B256, usize), Held>>,
-    unpaid: Arc<Unpaid>,
     liar: Option<Arc<Liar>>,
     ready: Readiness,
     draining: AtomicBool,
@@ -112,37 +111,6 @@ impl Drop for Lane {
             held.segments = held.segments.saturating_sub(1);
             if held.segments == 0 {
                 reserved.remove(&self.key);
-            }
-        }
-    }
-}
-
-/// Segments of each stream that are delivered or in work, and not yet paid.
-#[derive(Default)]
-pub(crate) struct Unpaid(Mutex<HashMap<B256, u32>>);
-
-/// One of them.
-pub(crate) struct Debt {
-    unpaid: Arc<Unpaid>,
-    stream: B256,
-}
-
-impl Unpaid {
-    /// Room for one more, if the stream has not too many.
-    fn take(self: &Arc<Self>, stream: B256) -> Option<Debt> {
-        let mut unpaid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = unpaid.entry(stream).or_default();
-        (*count < segment::MAX_UNPAID).then(|| *count += 1).map(|()| Debt { unpaid: self.clone(), stream })
-    }
-}
-
-impl Drop for Debt {
-    fn drop(&mut self) {
-        let mut unpaid = self.unpaid.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = unpaid.get_mut(&self.stream) {
-            *count -= 1;
-            if *count == 0 {
-                unpaid.remove(&self.stream);
             }
         }
     }
@@ -217,7 +185,6 @@ pub async fn start(
         terms,
         devices,
         reserved: Mutex::default(),
-        unpaid: Arc::default(),
         liar,
         ready: ready.clone(),
         draining: AtomicBool::new(false),

@@ -22,7 +22,7 @@ use crate::supervisor::{Segment, SegmentEvent, SegmentInput, SegmentJob};
 
 /// Receipts of one stream that may wait for their ticket: what a transcoder risks towards its orchestrator. One is being
 /// verified while the next is made, and the one after may begin before the first ticket is here.
-pub(crate) const MAX_UNPAID: u32 = 3;
+const MAX_UNPAID: u64 = 3;
 
 /// Serves one segment from its stream to its settlement, and logs how it ended.
 pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Channel) {
@@ -85,10 +85,9 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
             return job.refuse(RefusalCode::Unsupported, why).await.map(refused);
         }
     }
-    let Some(_unpaid) = node.unpaid.take(job.open.stream) else {
-        let why = format!("{MAX_UNPAID} segments of this stream are not paid yet: send their tickets first");
-        return job.refuse(RefusalCode::Payment, why).await.map(refused);
-    };
+    if let Err(reason) = job.take_on(&node.account.credits, MAX_UNPAID).await {
+        return job.refuse(RefusalCode::Payment, reason.to_string()).await.map(refused);
+    }
     let Some(lane) = node.reserve(job.open.stream, job.open.megapixel_rate) else {
         let why = format!("no device has {} megapixels a second free", job.open.megapixel_rate);
         return job.refuse(RefusalCode::Busy, why).await.map(refused);

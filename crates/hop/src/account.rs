@@ -12,6 +12,7 @@ use millrace_tickets::least_face_value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::credit::Credits;
 use crate::purse::Purse;
 use crate::redeem::{Policy, Redeemer};
 use crate::sign::Pen;
@@ -69,6 +70,8 @@ pub struct Account {
     pub purse: Purse,
     /// Is paid.
     pub till: Arc<Till>,
+    /// What its payers may owe.
+    pub credits: Arc<Credits>,
     /// The chain.
     pub chain: Chain,
     /// The database.
@@ -97,6 +100,7 @@ impl Account {
             name: name.to_owned(),
             started_ms: unix_now_ms(),
             purse: Purse::new(pen.clone(), store.clone()),
+            credits: Credits::new(store.clone(), chain.address()),
             till: Arc::new(Till::open(store.clone(), chain.clone()).await?),
             pen,
             chain,

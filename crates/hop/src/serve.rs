@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::assign::{Rendition, SOURCE_TIMEOUT, parts_root, pixels};
+use crate::credit::{Credits, Debt, Progress, TakeError};
 use crate::sign::{Pen, SignError};
 use crate::source::Source;
 use crate::till::{Accepted, Till, TillError};
@@ -105,6 +106,7 @@ pub struct Job {
     gone: CancellationToken,
     reading: Option<AbortOnDropHandle<()>>,
     receiver: Option<(Receiver, CountFrames, mpsc::Sender<Order>)>,
+    debt: Option<Debt>,
 }
 
 impl Job {
@@ -124,7 +126,8 @@ impl Job {
         let source = Arc::new(Source::new(open.source_init.clone()));
         let (orders_in, orders) = mpsc::channel(4);
         let receiver = Some((receiver, count, orders_in));
-        Ok(Self { open, source, assigner, sender, orders, gone: CancellationToken::new(), reading: None, receiver })
+        let gone = CancellationToken::new();
+        Ok(Self { open, source, assigner, sender, orders, gone, reading: None, receiver, debt: None })
     }
 
     /// The assigner's address.
@@ -132,8 +135,23 @@ impl Job {
         self.assigner
     }
 
+    /// Takes the segment on, if its assigner does not owe too much already; of its stream, `per_stream` may be under way. From
+    /// the first part that is sent until the ticket is here, it is owed.
+    pub async fn take_on(&mut self, credits: &Arc<Credits>, per_stream: u64) -> Result<(), TakeError> {
+        let source = self.source.clone();
+        self.debt = Some(credits.take(self.assigner, self.open.stream, source, per_stream).await?);
+        Ok(())
+    }
+
+    fn note(&mut self, progress: Progress) {
+        if let Some(debt) = &mut self.debt {
+            debt.note(progress);
+        }
+    }
+
     /// Refuses the segment, saying why.
     pub async fn refuse(mut self, code: RefusalCode, message: impl Into<String>) -> Result<(), ServeError> {
+        self.note(Progress::Nothing);
         let refusal = Refusal { code, message: message.into() };
         self.send(&Down::Refused(refusal)).await?;
         Ok(self.sender.finish_and_wait(SEND_TIMEOUT).await?)
@@ -148,6 +166,9 @@ impl Job {
             };
             let work = prepay_work_hash(self.open.stream, self.assigner, till.payee(), index);
             self.take_ticket(till, ticket, terms, work, price).await?;
+        }
+        if let Some(debt) = &self.debt {
+            debt.paid_ahead(u64::from(PREPAID_SEGMENTS));
         }
         Ok(())
     }
@@ -177,6 +198,11 @@ impl Job {
 
     /// Sends one message to the assigner.
     pub async fn send(&mut self, message: &Down) -> Result<(), ServeError> {
+        match message {
+            Down::Part { .. } => self.note(Progress::Parts),
+            Down::Receipt { .. } => self.note(Progress::Receipt),
+            _ => {}
+        }
         Ok(self.sender.send_within(message, SEND_TIMEOUT).await?)
     }
 
@@ -260,6 +286,7 @@ impl Job {
             Order::Ticket(ticket) => {
                 let price = assignment.body.price;
                 let accepted = self.take_ticket(till, ticket, terms, work, price).await?;
+                self.note(Progress::Paid);
                 let _ = self.sender.finish_and_wait(SEND_TIMEOUT).await; // for the acknowledgement; paid it is either way
                 Ok(Settled::Paid { accepted, price })
             }

@@ -15,6 +15,7 @@ use millrace_hop::prepayment;
 use millrace_hop::serve::{ServeError, Settled};
 use millrace_hop::sign::SignError;
 use millrace_store::WinnerState;
+use millrace_tickets::credit::MAX_OWED;
 use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::{
     Assignment, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, prepay_work_hash, profiles_hash, rendition_root,
@@ -292,6 +293,36 @@ async fn a_refused_delivery_reaches_the_worker_as_a_signed_verdict_and_pays_noth
     assert_eq!((verdict.body.receiptHash, verdict.body.pass, verdict.body.code), (receipt, false, CODE));
     assert_eq!(worker.disk().await.totals().await.unwrap().received, 0);
     assert_eq!(assigner.disk().await.totals().await.unwrap().sent, 0);
+}
+
+#[tokio::test]
+async fn an_assigner_that_finds_fault_with_everything_soon_gets_no_more_work() {
+    let net = Net::start().await;
+    let (assigner, worker) = (net.node(1).await, net.node(2).await);
+    let line = assigner.hire(&worker, TERMS).await;
+    let (source, offer) = (source(), offer(TERMS));
+    let serving = async || {
+        let mut job = line.job().await.unwrap();
+        if let Err(reason) = job.take_on(&worker.account.credits, 3).await {
+            job.refuse(RefusalCode::Payment, reason.to_string()).await.unwrap();
+            return;
+        }
+        let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
+        job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await.unwrap();
+    };
+    for seq in 0..MAX_OWED {
+        let refusing = async {
+            let (delivered, _) = line.attempt(&assigner.account, open(seq, 0), &source, &offer).await;
+            delivered.unwrap().refuse(&assigner.account.pen, 1).await.unwrap();
+        };
+        tokio::join!(refusing, serving());
+    }
+    let ((refused, _), ()) =
+        tokio::join!(line.attempt(&assigner.account, open(MAX_OWED, 0), &source, &offer), serving());
+    let Some(AttemptError::Refused { code: RefusalCode::Payment, message, .. }) = refused.err() else {
+        panic!("it was served")
+    };
+    assert!(message.contains("not paid"), "{message}");
 }
 
 #[tokio::test]

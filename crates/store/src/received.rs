@@ -131,6 +131,17 @@ impl Store {
         Ok(())
     }
 
+    /// How many tickets `payer` has ever paid `payee` with.
+    pub async fn tickets_received(&self, payer: Address, payee: Address) -> Result<u64, StoreError> {
+        let row = sqlx::query("SELECT tickets FROM payee_pairs WHERE payer = $1 AND payee = $2")
+            .bind(payer.as_slice())
+            .bind(payee.as_slice())
+            .fetch_optional(&self.read)
+            .await
+            .map_err(db("counting a payer's tickets"))?;
+        row.map_or(Ok(0), |row| Columns(&row).u64("tickets"))
+    }
+
     /// What [`millrace_tickets::Payee::restore`] wants.
     pub(crate) async fn payee_state(&self, payer: Address, payee: Address) -> Result<PayeeState, StoreError> {
         let doing = db("reading a payee's state");

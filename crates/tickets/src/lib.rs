@@ -5,10 +5,12 @@
 //! - [`hashes`]: the hashes that name work: ladder, renditions, receipt, prepaid segments.
 //! - [`money`]: quotes, prices, win probabilities and the draw.
 //! - [`payer`] and [`payee`]: the two ends of one pair. A node keeps one object for each peer it pays or is paid by.
+//! - [`credit`]: how much a payer may owe.
 //!
 //! The objects hold what fits in memory; `crates/store` is the last arbiter of "once": its unique keys refuse what a
 //! bounded memory has forgotten.
 
+pub mod credit;
 pub mod hashes;
 pub mod money;
 pub mod objects;

@@ -7,7 +7,7 @@ use rand::{RngCore, SeedableRng};
 
 use crate::{PAYEE, signer};
 
-const DRAWS: u64 = 100_000;
+const DRAWS: u64 = 1_000_000;
 
 /// Wins of `DRAWS` tickets with probability 1/10, given each end's strategy. The payee chooses its 32 bytes first,
 /// from what it saw before (the payer's last); the payer then sees their hash, and only if it looks.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed step of a test is a failed test, in helpers too")]
 
+mod credit;
 mod draw;
 mod pair;
 mod signatures;

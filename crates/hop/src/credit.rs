@@ -1,0 +1,124 @@
+//! What this node lets each of its payers owe, over all their connections (`millrace_tickets::credit` has the rules).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256};
+use millrace_store::{Store, StoreError};
+use millrace_tickets::credit::{Credit, CreditError, Outcome};
+
+use crate::source::Source;
+use crate::unix_now;
+
+/// Payers that are remembered at once. Each had to lock money or be bonded before it was heard.
+const MAX_PAYERS: usize = 4_096;
+
+/// Why a segment is not taken on.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// The payer has to pay first.
+    #[error(transparent)]
+    Credit(#[from] CreditError),
+    /// Too many payers owe something.
+    #[error("{MAX_PAYERS} payers owe this node something: try again later")]
+    Full,
+    /// What it has paid before could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The credit of all payers.
+pub struct Credits {
+    payee: Address,
+    store: Store,
+    payers: Mutex<HashMap<Address, Credit>>,
+}
+
+/// A worker that has no receipt so long after the source's end is late, and an assigner that gives up on it owes nothing.
+const LATE: Duration = Duration::from_secs(1);
+
+/// A segment that was taken on; how it ended is noted when this is dropped.
+pub(crate) struct Debt {
+    credits: Arc<Credits>,
+    payer: Address,
+    stream: B256,
+    source: Arc<Source>,
+    progress: Progress,
+}
+
+/// How far a segment came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Progress {
+    /// Nothing has left this node, or all that did was taken back.
+    Nothing,
+    /// Parts have.
+    Parts,
+    /// The receipt has: all is there, whatever the assigner says.
+    Receipt,
+    /// The ticket is here.
+    Paid,
+}
+
+impl Debt {
+    /// Notes how far the segment has come.
+    pub(crate) fn note(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// Notes tickets that came ahead of their work.
+    pub(crate) fn paid_ahead(&self, tickets: u64) {
+        if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
+            credit.paid_ahead(tickets);
+        }
+    }
+}
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        let late = || self.source.since_end().is_some_and(|since| since >= LATE);
+        let outcome = match self.progress {
+            Progress::Paid => Outcome::Paid,
+            Progress::Receipt => Outcome::Unpaid,
+            Progress::Parts if !late() => Outcome::Unpaid,
+            Progress::Parts | Progress::Nothing => Outcome::Void,
+        };
+        if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
+            credit.end(unix_now(), self.stream, outcome);
+        }
+    }
+}
+
+impl Credits {
+    pub(crate) fn new(store: Store, payee: Address) -> Arc<Self> {
+        Arc::new(Self { payee, store, payers: Mutex::default() })
+    }
+
+    fn payers(&self) -> MutexGuard<'_, HashMap<Address, Credit>> {
+        self.payers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes on one more segment of `payer`'s `stream`, whose bytes are in `source`; of the stream, `per_stream` may be under way.
+    pub(crate) async fn take(
+        self: &Arc<Self>,
+        payer: Address,
+        stream: B256,
+        source: Arc<Source>,
+        per_stream: u64,
+    ) -> Result<Debt, TakeError> {
+        if !self.payers().contains_key(&payer) {
+            // After a restart a payer is as good as its tickets that are on disk.
+            let paid = self.store.tickets_received(payer, self.payee).await?;
+            let mut payers = self.payers();
+            if payers.len() >= MAX_PAYERS {
+                payers.retain(|_, credit| !credit.is_clean(unix_now()));
+            }
+            if payers.len() >= MAX_PAYERS {
+                return Err(TakeError::Full);
+            }
+            payers.entry(payer).or_insert_with(|| Credit::new(paid));
+        }
+        self.payers().entry(payer).or_default().take(unix_now(), stream, per_stream)?;
+        Ok(Debt { credits: self.clone(), payer, stream, source, progress: Progress::Nothing })
+    }
+}

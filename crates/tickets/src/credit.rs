@@ -1,0 +1,138 @@
+//! What a payee lets one payer owe: work that is under way, and work that was delivered and never paid.
+//!
+//! A ticket follows verification, so a worker is always some segments ahead of its pay, and a payer that stops paying
+//! takes those with it. How many they are is decided here, for both hops. An honest payer loses a ticket now and then
+//! (its connection breaks, its publisher stops in mid-segment), so what is owed is forgiven slowly, and sooner to one
+//! that pays for much.
+
+use std::collections::HashMap;
+
+use alloy::primitives::B256;
+
+/// Segments delivered and not paid, after which a payer gets no more.
+pub const MAX_OWED: u64 = 4;
+
+/// One owed segment is forgiven for so many paid ones: far more often than an honest payer's connection breaks, and 2 %
+/// of a cheater's turnover.
+pub const PAID_PER_FORGIVEN: u64 = 50;
+
+/// And one for so many seconds: an honest payer is back within the hour, and a cheater gets one segment in ten minutes.
+pub const SECONDS_PER_FORGIVEN: u64 = 600;
+
+/// Segments that a payer may have under way before it has ever paid one; each one paid allows for one more.
+pub const FIRST: u64 = 4;
+
+/// The payee's record of one payer.
+#[derive(Debug, Clone, Default)]
+pub struct Credit {
+    open: HashMap<B256, u64>,
+    under_way: u64,
+    paid: u64,
+    /// Owed segments times [`PAID_PER_FORGIVEN`] × [`SECONDS_PER_FORGIVEN`], so that both kinds of forgiveness are whole numbers.
+    owed: u64,
+    since: u64,
+}
+
+const ONE: u64 = PAID_PER_FORGIVEN * SECONDS_PER_FORGIVEN;
+
+/// Why a segment is not taken on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CreditError {
+    /// Too much was delivered and not paid.
+    #[error(
+        "{owed} segments were delivered and not paid, {MAX_OWED} are the most: one is forgiven every {SECONDS_PER_FORGIVEN} s"
+    )]
+    Owed {
+        /// Segments.
+        owed: u64,
+    },
+    /// This stream has enough under way.
+    #[error("{open} segments of this stream wait for their tickets: pay them first")]
+    Stream {
+        /// Segments.
+        open: u64,
+    },
+    /// One that has paid little gets little.
+    #[error("{under_way} segments wait for their tickets, and {paid} were ever paid: pay some first")]
+    New {
+        /// Segments under way.
+        under_way: u64,
+        /// Segments paid.
+        paid: u64,
+    },
+}
+
+/// How a segment that was taken on ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its ticket is here.
+    Paid,
+    /// It was delivered, in whole or in part, and there is no ticket.
+    Unpaid,
+    /// Nothing was delivered: nothing is owed.
+    Void,
+}
+
+impl Credit {
+    /// A payer that has paid so many tickets before.
+    pub fn new(paid: u64) -> Self {
+        Self { paid, ..Self::default() }
+    }
+
+    /// Notes tickets that came ahead of their work.
+    pub fn paid_ahead(&mut self, tickets: u64) {
+        self.paid = self.paid.saturating_add(tickets);
+    }
+
+    /// Takes one more segment of `stream` on, of which at most `per_stream` may be under way.
+    pub fn take(&mut self, now: u64, stream: B256, per_stream: u64) -> Result<(), CreditError> {
+        self.forgive(now);
+        // A part of a segment is none: what is forgiven counts when it is whole.
+        let owed = self.owed.div_ceil(ONE);
+        if owed >= MAX_OWED {
+            return Err(CreditError::Owed { owed });
+        }
+        if self.under_way + owed >= FIRST.saturating_add(self.paid) {
+            return Err(CreditError::New { under_way: self.under_way, paid: self.paid });
+        }
+        let open = self.open.entry(stream).or_default();
+        if *open >= per_stream {
+            return Err(CreditError::Stream { open: *open });
+        }
+        *open += 1;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// Ends a segment that [`Credit::take`] took on.
+    pub fn end(&mut self, now: u64, stream: B256, outcome: Outcome) {
+        self.forgive(now);
+        if let Some(open) = self.open.get_mut(&stream) {
+            *open -= 1;
+            self.under_way -= 1;
+            if *open == 0 {
+                self.open.remove(&stream);
+            }
+        }
+        match outcome {
+            Outcome::Paid => {
+                self.paid += 1;
+                self.owed = self.owed.saturating_sub(SECONDS_PER_FORGIVEN);
+            }
+            Outcome::Unpaid => self.owed += ONE,
+            Outcome::Void => {}
+        }
+    }
+
+    /// Whether nothing would be lost by forgetting this payer.
+    pub fn is_clean(&mut self, now: u64) -> bool {
+        self.forgive(now);
+        self.under_way == 0 && self.owed == 0
+    }
+
+    fn forgive(&mut self, now: u64) {
+        let passed = now.saturating_sub(self.since);
+        self.since = self.since.max(now);
+        self.owed = self.owed.saturating_sub(passed.saturating_mul(PAID_PER_FORGIVEN));
+    }
+}

@@ -1,0 +1,84 @@
+use alloy::primitives::B256;
+use millrace_tickets::credit::{
+    Credit, CreditError, FIRST, MAX_OWED, Outcome, PAID_PER_FORGIVEN, SECONDS_PER_FORGIVEN,
+};
+use proptest::prelude::*;
+
+use crate::{NOW, random};
+
+const STREAM: B256 = B256::ZERO;
+
+/// Takes a segment on and ends it.
+fn one(credit: &mut Credit, now: u64, outcome: Outcome) -> Result<(), CreditError> {
+    credit.take(now, STREAM, 4)?;
+    credit.end(now, STREAM, outcome);
+    Ok(())
+}
+
+#[test]
+fn a_payer_that_never_pays_gets_a_handful_and_then_one_in_ten_minutes() {
+    let mut credit = Credit::new(1_000);
+    for _ in 0..MAX_OWED {
+        one(&mut credit, NOW, Outcome::Unpaid).unwrap();
+    }
+    assert_eq!(one(&mut credit, NOW, Outcome::Unpaid), Err(CreditError::Owed { owed: MAX_OWED }));
+    assert!(one(&mut credit, NOW + SECONDS_PER_FORGIVEN - 1, Outcome::Unpaid).is_err());
+    one(&mut credit, NOW + SECONDS_PER_FORGIVEN, Outcome::Unpaid).unwrap();
+    assert!(one(&mut credit, NOW + SECONDS_PER_FORGIVEN, Outcome::Unpaid).is_err());
+}
+
+#[test]
+fn a_new_payer_may_have_as_much_under_way_as_it_can_be_trusted_with_and_more_with_each_ticket() {
+    let mut credit = Credit::default();
+    for stream in 0..FIRST {
+        credit.take(NOW, random(stream), 4).unwrap();
+    }
+    assert_eq!(credit.take(NOW, random(9), 4), Err(CreditError::New { under_way: FIRST, paid: 0 }));
+    credit.end(NOW, random(0), Outcome::Paid);
+    credit.take(NOW, random(9), 4).unwrap();
+    credit.take(NOW, random(10), 4).unwrap();
+    assert!(credit.take(NOW, random(11), 4).is_err());
+    credit.paid_ahead(2);
+    credit.take(NOW, random(11), 4).unwrap();
+}
+
+#[test]
+fn a_stream_has_only_so_much_under_way() {
+    let mut credit = Credit::new(100);
+    credit.take(NOW, STREAM, 2).unwrap();
+    credit.take(NOW, STREAM, 2).unwrap();
+    assert_eq!(credit.take(NOW, STREAM, 2), Err(CreditError::Stream { open: 2 }));
+    credit.take(NOW, random(1), 2).unwrap();
+    credit.end(NOW, STREAM, Outcome::Void);
+    credit.take(NOW, STREAM, 2).unwrap();
+}
+
+#[test]
+fn one_lost_ticket_in_fifty_is_forgiven_for_ever() {
+    let mut credit = Credit::default();
+    for n in 0..100 * PAID_PER_FORGIVEN {
+        let outcome = if n % PAID_PER_FORGIVEN == 0 { Outcome::Unpaid } else { Outcome::Paid };
+        one(&mut credit, NOW + n / 1000, outcome).unwrap();
+    }
+}
+
+proptest! {
+    /// Whatever a payer does, what it ever gets unpaid is bounded by what it paid and how long it took.
+    #[test]
+    fn what_is_lost_to_a_payer_is_bounded(steps in prop::collection::vec((0u64..120, 0u8..4, 0u64..5), 1..400)) {
+        let mut credit = Credit::default();
+        let (mut now, mut paid, mut lost, mut open) = (NOW, 0, 0, Vec::new());
+        for (wait, what, stream) in steps {
+            now += wait;
+            match what {
+                0 | 1 => if credit.take(now, random(stream), 3).is_ok() { open.push(random(stream)) },
+                2 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Paid); paid += 1 },
+                _ => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Unpaid); lost += 1 },
+            }
+            prop_assert!(open.len() as u64 <= FIRST + paid);
+            // What was under way when the limit was reached may still be lost.
+            let forgiven = paid / PAID_PER_FORGIVEN + (now - NOW) / SECONDS_PER_FORGIVEN + 1;
+            prop_assert!(lost <= MAX_OWED + forgiven + 5 * 3, "{lost} lost, {paid} paid, {} s", now - NOW);
+        }
+    }
+}
