@@ -3,27 +3,32 @@
 //! Everything is awaited under a bound, and a transaction that the contract would refuse is not sent. What was sent and
 //! whether it stays on the chain is for the caller to keep: nothing is stored here.
 
+mod book;
+mod deploy;
 mod error;
+mod refusal;
 mod sender;
+mod stake;
+mod steps;
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256, aliases::U96};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use millrace_tickets::{Domain, Signature65, Ticket};
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::{Registry, TicketBroker};
+use crate::bindings::TicketBroker;
+pub use book::{AddressBook, BookError, CONTRACTS, Deployed};
+pub use deploy::{Creation, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployment, deploy};
 pub use error::{ChainError, Revert};
+pub use refusal::status_name;
 use sender::{Sender, timed, viewed};
-
-/// Role bit of an orchestrator in the registry.
-pub const ORCHESTRATOR: u8 = 1;
-
-/// Role bit of a transcoder in the registry.
-pub const TRANSCODER: u8 = 2;
+use stake::narrow;
+pub use stake::{CHECKER, EPOCH, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
+pub use steps::{Quote, Step, StepError};
 
 /// Bound on waiting for a transaction to be mined, in the calls that wait: half a dozen blocks of the slowest chain.
 const MINED_TIMEOUT: Duration = Duration::from_secs(90);
@@ -37,23 +42,18 @@ const REDEEM_GAS: (u64, u64) = (50_000, 10_500);
 /// Where the contracts are on a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
+    /// `MillraceToken.sol`, what bonds are in.
+    pub token: Address,
+    /// `Parameters.sol`.
+    pub parameters: Address,
     /// `Registry.sol`.
     pub registry: Address,
     /// `TicketBroker.sol`, also the domain of all signatures.
     pub broker: Address,
-}
-
-/// What the registry says of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Bit mask of [`ORCHESTRATOR`] and [`TRANSCODER`].
-    pub roles: u8,
-    /// Bond, wei.
-    pub bond: U256,
-    /// keccak256 of the TLS key's SubjectPublicKeyInfo.
-    pub fingerprint: B256,
-    /// Where the node answers.
-    pub uri: String,
+    /// `Sampling.sol`.
+    pub sampling: Address,
+    /// `Disputes.sol`.
+    pub disputes: Address,
 }
 
 /// The state between a payer and a payee in the broker.
@@ -101,37 +101,22 @@ pub struct Mined {
 #[derive(Clone)]
 pub struct Chain {
     sender: Sender,
+    signer: PrivateKeySigner,
     contracts: Addresses,
-    registry: Registry::RegistryInstance<DynProvider>,
     broker: TicketBroker::TicketBrokerInstance<DynProvider>,
-}
-
-/// Deploys both contracts and waits until they are mined. The addresses depend on the signer and its nonce alone.
-pub async fn deploy(rpc_url: &str, signer: PrivateKeySigner) -> Result<Addresses, ChainError> {
-    let sender = Sender::connect(rpc_url, signer).await?;
-    let create = async |what, code: &Bytes| {
-        let tx = sender.send(what, TxKind::Create, code.clone(), U256::ZERO).await?;
-        let mined = sender.wait(tx, MINED_TIMEOUT).await?;
-        mined.contract.filter(|_| mined.success).ok_or(ChainError::Rpc { what, reason: "creation failed".into() })
-    };
-    Ok(Addresses {
-        registry: create("deploy the registry", &Registry::BYTECODE).await?,
-        broker: create("deploy the ticket broker", &TicketBroker::BYTECODE).await?,
-    })
 }
 
 impl Chain {
     /// Connects, and checks that there is code at both addresses.
     pub async fn connect(rpc_url: &str, contracts: Addresses, signer: PrivateKeySigner) -> Result<Self, ChainError> {
-        let sender = Sender::connect(rpc_url, signer).await?;
+        let sender = Sender::connect(rpc_url, signer.clone()).await?;
         for (name, address) in [("registry", contracts.registry), ("ticket broker", contracts.broker)] {
             if timed("code", sender.provider.get_code_at(address)).await?.is_empty() {
                 return Err(ChainError::NoContract { name, address });
             }
         }
-        let registry = Registry::new(contracts.registry, sender.provider.clone());
         let broker = TicketBroker::new(contracts.broker, sender.provider.clone());
-        Ok(Self { sender, contracts, registry, broker })
+        Ok(Self { sender, signer, contracts, broker })
     }
 
     /// EIP-155 chain id.
@@ -172,50 +157,6 @@ impl Chain {
             fees.max_fee_per_gas.saturating_sub(fees.max_priority_fee_per_gas) / 2 + fees.max_priority_fee_per_gas;
         let gas = REDEEM_GAS.1.saturating_mul(winners.saturating_sub(1)).saturating_add(REDEEM_GAS.0);
         Ok(U256::from(gas) * U256::from(price))
-    }
-
-    /// The registry's record of a node; `None` for a stranger and for a node that has left.
-    pub async fn node(&self, who: Address) -> Result<Option<NodeRecord>, ChainError> {
-        let node = viewed("registry node", self.registry.node(who).call()).await?;
-        Ok((node.roles != 0).then(|| NodeRecord {
-            roles: node.roles,
-            bond: node.bond.to(),
-            fingerprint: node.fingerprint,
-            uri: node.serviceURI,
-        }))
-    }
-
-    /// The least bond that the registry takes, wei.
-    pub async fn min_bond(&self) -> Result<U256, ChainError> {
-        Ok(viewed("least bond", self.registry.MIN_BOND().call()).await?.to())
-    }
-
-    /// Sees to it that the registry has this record, with at least this bond, and waits for it. Sends nothing when it has.
-    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256) -> Result<(), ChainError> {
-        let Some(node) = self.node(self.address()).await? else {
-            let call = Registry::registerCall { roles, serviceURI: uri.to_owned(), fingerprint };
-            return self.execute("register", self.contracts.registry, &call, bond).await.map(drop);
-        };
-        if (node.roles, node.uri.as_str(), node.fingerprint) != (roles, uri, fingerprint) {
-            let call = Registry::updateCall { roles, serviceURI: uri.to_owned(), fingerprint };
-            self.execute("update the registry", self.contracts.registry, &call, U256::ZERO).await?;
-        }
-        if node.bond < bond {
-            let call = Registry::addBondCall {};
-            self.execute("add bond", self.contracts.registry, &call, bond - node.bond).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes `amount` wei of the own bond on its way out.
-    pub async fn start_unbond(&self, amount: U256) -> Result<Mined, ChainError> {
-        let call = Registry::startUnbondCall { amount: narrow(amount)? };
-        self.execute("start unbonding", self.contracts.registry, &call, U256::ZERO).await
-    }
-
-    /// Withdraws what has unbonded.
-    pub async fn withdraw_bond(&self) -> Result<Mined, ChainError> {
-        self.execute("withdraw bond", self.contracts.registry, &Registry::withdrawBondCall {}, U256::ZERO).await
     }
 
     /// The state between a payer and a payee.
@@ -309,21 +250,6 @@ impl Chain {
         let tx = self.sender.send(what, to.into(), call.abi_encode().into(), value).await?;
         self.mined(what, tx).await
     }
-
-    async fn mined(&self, what: &'static str, tx: B256) -> Result<Mined, ChainError> {
-        let mined = self.wait(tx, MINED_TIMEOUT).await?;
-        if mined.success {
-            Ok(mined)
-        } else {
-            // It passed the simulation, so the state changed in between. A new try is simulated anew and says why.
-            Err(ChainError::Rpc { what, reason: format!("transaction {tx} reverted in block {}", mined.block) })
-        }
-    }
-}
-
-fn narrow(amount: U256) -> Result<U96, ChainError> {
-    U96::checked_from_limbs_slice(amount.as_limbs())
-        .ok_or_else(|| ChainError::Input(format!("{amount} wei do not fit 96 bits")))
 }
 
 /// A winner as the broker takes it: 64 bytes of signature (EIP-2098), and nothing that its batch says once.
@@ -331,11 +257,14 @@ fn compact(winner: &Redemption) -> TicketBroker::Winner {
     let Redemption { ticket, payee_rand, signature } = winner;
     let mut vs = B256::from_slice(&signature.0[32..64]);
     vs[0] |= if signature.0[64] == 28 { 0x80 } else { 0 };
+    // The broker counts a ticket's life from its issue time: one that no life gives is one that it refuses.
+    let life = ticket.expiry.to::<u64>().saturating_sub(ticket.nonce >> 24);
+    let terms = U256::from(ticket.faceValue) << 160
+        | U256::from(ticket.winProb) << 96
+        | U256::from(ticket.nonce) << 32
+        | U256::from(u32::try_from(life).unwrap_or(u32::MAX));
     TicketBroker::Winner {
-        faceValue: ticket.faceValue,
-        winProb: ticket.winProb,
-        nonce: ticket.nonce,
-        expiry: ticket.expiry,
+        terms,
         payeeRand: *payee_rand,
         payerRand: ticket.payerRand,
         workHash: ticket.workHash,

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use millrace_wire::{Identity, IdentityError};
 
@@ -127,6 +128,11 @@ pub fn load_key(path: &Path, passphrase: impl FnOnce(&Path) -> Option<Passphrase
     }
     let signer = parse_plain(&text).ok_or_else(|| KeyError::Unreadable { path: path.to_owned() })?;
     Ok(LoadedKey { signer, encrypted: false })
+}
+
+/// The address that a keystore states of itself, for which no passphrase is needed. `None`: a plain key, or it states none.
+pub fn stated_address(path: &Path) -> Result<Option<Address>, KeyError> {
+    Ok(keystore::stated_address(&read_secret(path)?))
 }
 
 /// A key as 64 hex digits.

@@ -114,6 +114,12 @@ pub fn is_keystore(text: &str) -> bool {
     text.trim_start().starts_with('{')
 }
 
+/// The address that a keystore states. Nothing proves it before the key is decrypted.
+pub fn stated_address(text: &str) -> Option<Address> {
+    let file: File = serde_json::from_str(text).ok()?;
+    file.address?.parse().ok()
+}
+
 /// The keystore of `signer`'s key under a passphrase.
 pub fn encrypt(signer: &PrivateKeySigner, passphrase: &Passphrase) -> Result<String, KeystoreError> {
     let (salt, iv, mut id): ([u8; 32], [u8; 16], [u8; 16]) = (rand::random(), rand::random(), rand::random());
