@@ -115,9 +115,8 @@ impl Common {
     /// The account's key, with a word about one that lies open.
     pub fn key(&self) -> Result<PrivateKeySigner, Failure> {
         let (path, passphrase) = (self.key_file()?, self.passphrase()?);
-        let loaded = keys::load_key(&path, |path| {
-            passphrase.or_else(|| ask(&format!("passphrase of {}: ", path.display())))
-        });
+        let loaded =
+            keys::load_key(&path, |path| passphrase.or_else(|| ask(&format!("passphrase of {}: ", path.display()))));
         let loaded = loaded.map_err(|error| match error {
             KeyError::Locked { path } => Failure::usage(format!(
                 "{} is encrypted: name its passphrase's file by --passphrase-file or {PASSPHRASE_VARIABLE}",
@@ -159,7 +158,9 @@ impl Common {
             chain.address_book = book.display().to_string();
         }
         if chain.rpc_url.is_empty() {
-            return Err(Failure::usage("which chain? --rpc-url names its endpoint, --config a configuration that has it"));
+            return Err(Failure::usage(
+                "which chain? --rpc-url names its endpoint, --config a configuration that has it",
+            ));
         }
         let addresses = role::contracts(&chain).await?;
         let first_block = match chain.address_book.as_str() {

@@ -169,7 +169,7 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
         for leftover in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "ready.json"] {
             let _ = std::fs::remove_file(folder.join(leftover)); // it is usually not there
         }
-        addresses.push(keys::load_or_create(&folder)?.address());
+        addresses.push(keys::load_or_create(&folder, None)?.address());
     }
 
     let (chain, contracts) = start_chain(&addresses, ports.rpc).await?;

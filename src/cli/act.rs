@@ -7,8 +7,8 @@ use millrace_contracts::words::{decimal, thousands};
 use millrace_contracts::{Quote, Step, StepError};
 use serde_json::{Value, json};
 
-use super::Desk;
 use super::sheet::Sheet;
+use super::{Common, Desk};
 use crate::Failure;
 
 /// Takes `steps` in their order, after showing them with their cost and asking. `sheet` tells what they change. Where one fails,
@@ -45,7 +45,7 @@ pub async fn act(
     if desk.common.dry_run {
         return finish(desk, &report, "dry run: nothing was sent\n");
     }
-    confirm(desk)?;
+    confirm(&desk.common)?;
     let mut sent = Vec::new();
     for step in &steps {
         let mined = desk.chain.make(step).await?;
@@ -69,8 +69,8 @@ pub fn show(desk: &Desk, report: &Value, text: &str) -> Result<(), Failure> {
 }
 
 /// Asks whether to go on, unless that was said beforehand.
-pub fn confirm(desk: &Desk) -> Result<(), Failure> {
-    if desk.common.yes {
+pub fn confirm(common: &Common) -> Result<(), Failure> {
+    if common.yes {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
@@ -110,8 +110,7 @@ fn step_json(step: &Step, quote: Option<Quote>) -> Value {
 }
 
 fn step_text(step: &Step, quote: Option<Quote>) -> String {
-    let value =
-        if step.value == U256::ZERO { String::new() } else { format!(" with {} ETH", decimal(step.value)) };
+    let value = if step.value == U256::ZERO { String::new() } else { format!(" with {} ETH", decimal(step.value)) };
     let cost = match quote {
         Some(Quote { gas, cost }) => format!("gas {}, about {} ETH", thousands(gas), decimal(cost)),
         None => "its gas is known once the step before it is taken".into(),

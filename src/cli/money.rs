@@ -156,7 +156,8 @@ mod tests {
         let right = "0xfB6916095ca1df60bB79Ce92cE3Ea74c37c5d359";
         assert!(address(right).is_ok() && address(&right.to_lowercase()).is_ok());
         assert!(address(&right.replace('1', "2")).unwrap_err().contains("typing error"));
-        for text in ["", "0x", "fB6916095ca1df60bB79Ce92cE3Ea74c37c5d359", "0x00", "vitalik.eth", &format!("{right}00")] {
+        for text in ["", "0x", "fB6916095ca1df60bB79Ce92cE3Ea74c37c5d359", "0x00", "vitalik.eth", &format!("{right}00")]
+        {
             assert!(address(text).unwrap_err().contains("40 hex digits"), "{text}");
         }
         assert!(address("0x0000000000000000000000000000000000000000").is_err());

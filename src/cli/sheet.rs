@@ -73,7 +73,8 @@ impl Sheet {
     pub fn show_change(&self, before: &Self, now: u64) -> String {
         let line = |(name, cell): &(&'static str, Cell)| {
             let was = before.0.iter().find(|(other, _)| other == name).map(|(_, cell)| cell);
-            let was = was.filter(|was| *was != cell).map(|was| format!("  (was {})", was.show(now))).unwrap_or_default();
+            let was =
+                was.filter(|was| *was != cell).map(|was| format!("  (was {})", was.show(now))).unwrap_or_default();
             format!("  {name:<18} {}{was}\n", cell.show(now))
         };
         self.0.iter().map(line).collect()

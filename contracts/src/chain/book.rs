@@ -73,10 +73,14 @@ pub enum BookError {
         reason: String,
     },
     /// Not all contracts are there.
-    #[error("the address book has no {0}: its deployment was interrupted, and millrace deploy with this book goes on with it")]
+    #[error(
+        "the address book has no {0}: its deployment was interrupted, and millrace deploy with this book goes on with it"
+    )]
     Incomplete(&'static str),
     /// The endpoint is on another chain.
-    #[error("the address book is of chain {book}, and the rpc endpoint is on chain {chain}: set chain.rpc_url to an endpoint of that chain")]
+    #[error(
+        "the address book is of chain {book}, and the rpc endpoint is on chain {chain}: set chain.rpc_url to an endpoint of that chain"
+    )]
     OtherChain {
         /// The book's.
         book: u64,
@@ -84,7 +88,9 @@ pub enum BookError {
         chain: u64,
     },
     /// Something else is at an address.
-    #[error("the {name} at {address} has code {found}, and the address book says {expected}: this is not what was deployed")]
+    #[error(
+        "the {name} at {address} has code {found}, and the address book says {expected}: this is not what was deployed"
+    )]
     OtherCode {
         /// Which.
         name: &'static str,

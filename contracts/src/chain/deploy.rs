@@ -13,9 +13,7 @@ use alloy::sol_types::SolConstructor;
 use super::book::{AddressBook, BookError, CONTRACTS, Deployed};
 use super::sender::{Sender, timed};
 use super::{Addresses, ChainError, MINED_TIMEOUT};
-use crate::bindings::{
-    Disputes, MillraceToken, Parameters, Registry, Sampling, TicketBroker, TimelockController,
-};
+use crate::bindings::{Disputes, MillraceToken, Parameters, Registry, Sampling, TicketBroker, TimelockController};
 
 /// From a proposal to its execution: long enough for everyone to hear of it and leave, since a lock takes 72 h only from the payer's side.
 pub const DEFAULT_TIMELOCK: Duration = Duration::from_secs(48 * 3600);
@@ -194,9 +192,8 @@ impl Deployment {
         let mut quoted = Vec::new();
         for creation in self.left() {
             let size = creation.code.len() as u64;
-            let request = TransactionRequest::default()
-                .with_from(self.sender.address)
-                .with_deploy_code(creation.code.clone());
+            let request =
+                TransactionRequest::default().with_from(self.sender.address).with_deploy_code(creation.code.clone());
             let gas = timed("estimate", self.sender.provider.estimate_gas(request)).await;
             let gas = gas.unwrap_or(CREATION_GAS + size * (CODE_GAS.0 + CODE_GAS.1));
             quoted.push((creation.name, creation.address, gas));
@@ -250,7 +247,8 @@ impl Deployment {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        let late = ChainError::Timeout { what: "an earlier transaction of the deployer", seconds: MINED_TIMEOUT.as_secs() };
+        let late =
+            ChainError::Timeout { what: "an earlier transaction of the deployer", seconds: MINED_TIMEOUT.as_secs() };
         tokio::time::timeout(MINED_TIMEOUT, waiting).await.unwrap_or(Err(late))
     }
 }

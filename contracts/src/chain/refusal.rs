@@ -33,7 +33,10 @@ where
 }
 
 fn stopped(until: u64, now: u64) -> String {
-    format!("the guardian has stopped new deposits until {}; what is deposited can be taken out as ever", moment(until, now))
+    format!(
+        "the guardian has stopped new deposits until {}; what is deposited can be taken out as ever",
+        moment(until, now)
+    )
 }
 
 fn of_broker(error: TicketBroker::TicketBrokerErrors, now: u64) -> Option<String> {
@@ -47,11 +50,15 @@ fn of_broker(error: TicketBroker::TicketBrokerErrors, now: u64) -> Option<String
         }
         E::LockTooSmall(e) => format!(
             "the payer's lock has {} left, and the ticket of nonce {} pays {}: the payer has to lock more",
-            coin(e.locked), e.nonce, coin(e.faceValue)
+            coin(e.locked),
+            e.nonce,
+            coin(e.faceValue)
         ),
         E::LockTooLarge(e) => format!("the lock would be {}: more than it can count", coin(e.locked)),
         E::DepositsStopped(e) => stopped(e.until.to(), now),
-        E::NothingToClaim(e) => format!("{} has no credit: its winners were paid out already, or none was redeemed", e.payee),
+        E::NothingToClaim(e) => {
+            format!("{} has no credit: its winners were paid out already, or none was redeemed", e.payee)
+        }
         E::TransferFailed(e) => format!("{} refuses to receive coin: it is a contract that does not take it", e.to),
         E::SessionKeyAlreadySet(e) => {
             format!("{} is a session key already, and its terms never change: take another key for other terms", e.key)
@@ -60,14 +67,23 @@ fn of_broker(error: TicketBroker::TicketBrokerErrors, now: u64) -> Option<String
         E::SessionKeyInPast(e) => format!("the key would have ended at {}: name a later end", utc(e.expiry.to())),
         E::SessionKeyExpired(e) => format!(
             "the ticket of nonce {} expires at {}, after its session key {} at {}",
-            e.nonce, utc(e.expiry.to()), e.key, utc(e.keyExpiry.to())
+            e.nonce,
+            utc(e.expiry.to()),
+            e.key,
+            utc(e.keyExpiry.to())
         ),
         E::DailyCapExceeded(e) => format!(
             "the ticket of nonce {} would bring session key {} to {} for its day, above its cap of {}",
-            e.nonce, e.key, coin(e.spent), coin(e.dailyCap)
+            e.nonce,
+            e.key,
+            coin(e.spent),
+            coin(e.dailyCap)
         ),
         E::NotCarrier(e) => {
-            format!("{} may not redeem for {}: the payee names it by `millrace wallet carrier add` first", e.sender, e.payee)
+            format!(
+                "{} may not redeem for {}: the payee names it by `millrace wallet carrier add` first",
+                e.sender, e.payee
+            )
         }
         E::Expired(e) => format!("the ticket of nonce {} expired at {}", e.nonce, utc(e.expiry.to())),
         E::NonceNotRising(e) => format!(
@@ -76,7 +92,8 @@ fn of_broker(error: TicketBroker::TicketBrokerErrors, now: u64) -> Option<String
         ),
         E::NonceInFuture(e) => format!(
             "the ticket of nonce {} is issued at {}, ahead of the chain: set the payer's clock",
-            e.nonce, utc(e.nonce >> 24)
+            e.nonce,
+            utc(e.nonce >> 24)
         ),
         E::NotAWinner(e) => format!("the ticket of nonce {} did not win", e.nonce),
         E::WrongSigner(e) => format!(
@@ -155,13 +172,16 @@ fn of_sampling(error: Sampling::SamplingErrors, now: u64) -> Option<String> {
         E::NoChain(e) => format!("{} has no chain of secrets: `millrace stake sampling commit` begins one", e.node),
         E::EpochNotOver(e) => format!("epoch {} ends at {}", e.epoch, moment(e.endsAt.saturating_to(), now)),
         E::EpochOutOfRange(e) => format!("epoch {} is not one of {} to {}", e.epoch, e.first, e.last),
-        E::WrongSecret(e) => format!(
-            "the secret of epoch {} is not what was committed: it was committed with another key",
-            e.epoch
-        ),
+        E::WrongSecret(e) => {
+            format!("the secret of epoch {} is not what was committed: it was committed with another key", e.epoch)
+        }
         E::AlreadyStopping(e) => format!("the chain's end is announced: epoch {} is its last", e.lastEpoch),
         E::NotOverdue(e) => {
-            format!("the secret of epoch {} is not overdue before {}", e.epoch, moment(e.overdueAt.saturating_to(), now))
+            format!(
+                "the secret of epoch {} is not overdue before {}",
+                e.epoch,
+                moment(e.overdueAt.saturating_to(), now)
+            )
         }
         _ => return None,
     })
@@ -176,21 +196,31 @@ fn of_disputes(error: Disputes::DisputesErrors, now: u64) -> Option<String> {
         E::NotAFail(_) => "the verdict is a pass, which no ticket contradicts".into(),
         E::AlreadyProven(e) => format!("{} was slashed for this already", e.signer),
         E::NothingToSlash(e) => format!("{} has no bond, so there is nothing to slash", e.signer),
-        E::WrongSigner(e) => format!("it is signed by {}, and {} had to sign it, for this chain and broker", e.recovered, e.expected),
+        E::WrongSigner(e) => {
+            format!("it is signed by {}, and {} had to sign it, for this chain and broker", e.recovered, e.expected)
+        }
         E::NotAssigner(e) => format!("only {}, who assigned the work, can open a dispute about it", e.assigner),
-        E::NotChecker(e) => format!("{} is not registered as a checker: `millrace stake register --role checker`", e.who),
+        E::NotChecker(e) => {
+            format!("{} is not registered as a checker: `millrace stake register --role checker`", e.who)
+        }
         E::AlreadyEnlisted(_) => "the checker is enlisted already".into(),
         E::NotEnlisted(_) => "the checker is not enlisted".into(),
         E::TooFewCheckers(e) => format!("{} checkers are enlisted, and a committee has {} seats", e.enlisted, e.seats),
         E::AlreadyDisputed(e) => format!("there is dispute {} about this receipt", e.id),
-        E::WrongStatus(e) => format!("dispute {} is {}, in which state this cannot be done", e.id, status_name(e.status)),
-        E::TooEarlyToDraw(e) => format!("the committee of dispute {} is drawn in a later block than {}", e.id, e.openedIn),
+        E::WrongStatus(e) => {
+            format!("dispute {} is {}, in which state this cannot be done", e.id, status_name(e.status))
+        }
+        E::TooEarlyToDraw(e) => {
+            format!("the committee of dispute {} is drawn in a later block than {}", e.id, e.openedIn)
+        }
         E::NotSeated(e) => format!("{} has no seat on the committee of dispute {}", e.who, e.id),
         E::AlreadyVoted(e) => format!("{} has voted in dispute {}", e.who, e.id),
         E::VotingOver(e) => format!("votes in dispute {} were due at {}", e.id, moment(e.commitUntil.to(), now)),
         E::NotRevealTime(e) => format!(
             "findings of dispute {} are revealed from {} to {}",
-            e.id, moment(e.from.to(), now), utc(e.until.to())
+            e.id,
+            moment(e.from.to(), now),
+            utc(e.until.to())
         ),
         E::WrongReveal(e) => format!("{} did not commit to this finding in dispute {}", e.who, e.id),
         E::TooEarlyToSettle(e) => {

@@ -61,7 +61,7 @@ pub async fn find(rpc_url: &str, registry: Address, broker: Address) -> Result<A
 
 impl Chain {
     /// The registry's record of a node; `None` for a stranger and for a node that has left.
-    pub async fn node(&self, who: Address) -> Result<Option<NodeRecord>, StepError> {
+    pub async fn node(&self, who: Address) -> Result<Option<NodeRecord>, ChainError> {
         let node = self.node_view(who).await?;
         Ok((node.roles != 0).then(|| NodeRecord {
             roles: node.roles,
@@ -93,7 +93,7 @@ impl Chain {
     }
 
     /// Sees to it that the registry has this record, with at least this bond of MILL, and waits for it. Sends nothing when it has.
-    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256) -> Result<(), StepError> {
+    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256) -> Result<(), ChainError> {
         let node = self.node_view(self.address()).await?;
         let missing = bond.saturating_sub(node.bond.to());
         let same = (node.roles, node.serviceURI.as_str(), node.fingerprint) == (roles, uri, fingerprint);
@@ -111,8 +111,7 @@ impl Chain {
             return Err(ChainError::Input(format!(
                 "register: the bond takes {needs} MILL, and {} has {has}: send it MILL",
                 self.address()
-            ))
-            .into());
+            )));
         }
         let amount = narrow(missing)?;
         let step = if node.roles == 0 {
@@ -123,17 +122,13 @@ impl Chain {
             calls.extend((!same).then(|| update.abi_encode()));
             self.bonding_step("add to the bond", missing, &calls).await?
         };
-        self.make(&step).await.map(drop)
+        self.make(&step).await?;
+        Ok(())
     }
 
     /// One transaction that allows the registry `amount` tokens, by a permit where it may not take so many yet, and makes these
     /// calls of it.
-    pub async fn bonding_step(
-        &self,
-        what: &'static str,
-        amount: U256,
-        calls: &[Vec<u8>],
-    ) -> Result<Step, StepError> {
+    pub async fn bonding_step(&self, what: &'static str, amount: U256, calls: &[Vec<u8>]) -> Result<Step, StepError> {
         let (token, registry, owner) = (self.contracts.token, self.contracts.registry, self.address());
         let allowance = MillraceToken::allowanceCall { owner, spender: registry };
         let mut data: Vec<_> = calls.iter().map(|call| call.clone().into()).collect();
@@ -165,7 +160,8 @@ impl Chain {
         let steps = LAST_EPOCH.checked_sub(epoch).ok_or_else(|| {
             ChainError::Input(format!("epoch {epoch} lies after {LAST_EPOCH}, the last that has a secret"))
         })?;
-        Ok((0..steps).fold(self.derived("sampling secrets", self.contracts.sampling, 0)?, |secret, _| keccak256(secret)))
+        Ok((0..steps)
+            .fold(self.derived("sampling secrets", self.contracts.sampling, 0)?, |secret, _| keccak256(secret)))
     }
 
     /// The salt of the signer's vote in a dispute, from its key.

@@ -11,7 +11,7 @@ use alloy::transports::TransportError;
 
 use super::refusal::explain;
 use super::sender::timed;
-use super::{Chain, ChainError, MINED_TIMEOUT, Mined};
+use super::{Chain, ChainError, MINED_TIMEOUT, Mined, Revert};
 
 /// Blocks of events asked for at once: what public endpoints answer. Where one allows fewer, the range is halved.
 const EVENT_BLOCKS: u64 = 10_000;
@@ -63,10 +63,21 @@ pub enum StepError {
         what: &'static str,
         /// Why.
         reason: String,
+        /// The same by its name and fields.
+        revert: Revert,
     },
     /// The chain.
     #[error(transparent)]
     Chain(#[from] ChainError),
+}
+
+impl From<StepError> for ChainError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Refused { what, revert, .. } => Self::Reverted { what, revert },
+            StepError::Chain(error) => error,
+        }
+    }
 }
 
 impl Chain {
@@ -84,8 +95,11 @@ impl Chain {
         let answer = self.sender.provider.call(self.request(&step));
         let answer = self.refusing(&step, timed(what, map(answer.into_future())).await?).await?;
         C::abi_decode_returns(&answer).map_err(|_| {
-            ChainError::Rpc { what, reason: format!("the contract at {to} answers something else: is it the right one?") }
-                .into()
+            ChainError::Rpc {
+                what,
+                reason: format!("the contract at {to} answers something else: is it the right one?"),
+            }
+            .into()
         })
     }
 
@@ -153,7 +167,9 @@ impl Chain {
             Ok(found)
         };
         let seconds = EVENTS_TIMEOUT.as_secs();
-        tokio::time::timeout(EVENTS_TIMEOUT, search).await.unwrap_or(Err(ChainError::Timeout { what: "events", seconds }))
+        tokio::time::timeout(EVENTS_TIMEOUT, search)
+            .await
+            .unwrap_or(Err(ChainError::Timeout { what: "events", seconds }))
     }
 
     fn request(&self, step: &Step) -> TransactionRequest {
@@ -175,7 +191,8 @@ impl Chain {
         let Some(data) = error.as_error_resp().and_then(|answer| answer.as_revert_data()) else {
             return Err(ChainError::transport(step.what, &error).into());
         };
-        Err(StepError::Refused { what: step.what, reason: explain(&data, self.time().await?) })
+        let (reason, revert) = (explain(&data, self.time().await?), Revert::decode(&data));
+        Err(StepError::Refused { what: step.what, reason, revert })
     }
 }
 

@@ -45,7 +45,9 @@ pub enum KeystoreError {
     #[error("it uses {0}; only aes-128-ctr with scrypt is read here: import the key instead")]
     Unsupported(String),
     /// Its derivation costs more than a machine should give.
-    #[error("its scrypt asks for {memory} bytes of memory and {passes} passes; at most {MAX_MEMORY} and {MAX_PASSES} are given")]
+    #[error(
+        "its scrypt asks for {memory} bytes of memory and {passes} passes; at most {MAX_MEMORY} and {MAX_PASSES} are given"
+    )]
     TooDear {
         /// Bytes.
         memory: u64,
@@ -140,8 +142,14 @@ pub fn encrypt(signer: &PrivateKeySigner, passphrase: &Passphrase) -> Result<Str
             mac: mac(&key, &ciphertext),
             ciphertext,
             kdf: "scrypt".into(),
-            kdfparams: serde_json::to_value(Scrypt { dklen: 32, n: 1 << COST.log_n, r: COST.r, p: COST.p, salt: salt.into() })
-                .map_err(malformed)?,
+            kdfparams: serde_json::to_value(Scrypt {
+                dklen: 32,
+                n: 1 << COST.log_n,
+                r: COST.r,
+                p: COST.p,
+                salt: salt.into(),
+            })
+            .map_err(malformed)?,
         },
     };
     serde_json::to_string_pretty(&file).map_err(malformed)
