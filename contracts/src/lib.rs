@@ -2,7 +2,8 @@
 //!
 //! - [`bindings`]: the ABI of `Registry.sol` and `TicketBroker.sol`, beside this file, from the committed artifacts
 //!   (`contracts/build` makes them, CI compares them).
-//! - [`Chain`]: one signer on one chain. Every call is bounded in time, every transaction is simulated before it is sent.
+//! - [`Chain`]: one signer on one chain, by one endpoint or several ([`ChainOptions`]). Every call is bounded in time, every
+//!   transaction is simulated before it is sent, and written to an [`Outbox`].
 //! - [`deploy`]: both contracts onto an empty chain.
 //! - [`devnet`]: an EVM chain in this process that answers Ethereum JSON-RPC, for `millrace up` and for tests.
 //!
@@ -13,5 +14,7 @@ mod chain;
 pub mod devnet;
 
 pub use chain::{
-    Addresses, Chain, ChainError, Mined, NodeRecord, ORCHESTRATOR, Pair, Redemption, Revert, TRANSCODER, deploy,
+    Addresses, Chain, ChainError, ChainOptions, DEFAULT_CONFIRMATIONS, EndpointFault, EndpointStatus, Fate, Mined,
+    NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Redemption, Revert, SignedTx, Stage, TRANSCODER, Written,
+    deploy,
 };
