@@ -1,31 +1,45 @@
 //! The client: one signer's view of the registry and the ticket broker, and its transactions on them.
 //!
-//! Everything is awaited under a bound, and a transaction that the contract would refuse is not sent. What was sent and
-//! whether it stays on the chain is for the caller to keep: nothing is stored here.
+//! Everything is awaited under a bound, and a transaction that the contract would refuse is not sent. One that is sent is in
+//! an [`Outbox`] first, and stays there until it can no longer leave the chain.
+//!
+//! - `options`, `endpoints`: where the chain answers. `outbox`: what is on its way.
+//! - `sender`: sends. `tend`: looks after what was sent. `gas`: what it costs.
+//! - `steps`: any call, shown before it is made. `refusal`: why not, in words. `stake`: registry, bond, sampling secrets.
+//! - `deploy`, `book`: the contracts onto a chain, and where they are.
 
 mod book;
 mod deploy;
+mod endpoints;
 mod error;
+mod gas;
+mod options;
+mod outbox;
 mod refusal;
 mod sender;
 mod stake;
 mod steps;
+mod tend;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
-use millrace_tickets::{Domain, Signature65, Ticket};
+use millrace_tickets::{Domain, Signature65, Signed, Ticket};
 use serde::{Deserialize, Serialize};
 
 use crate::bindings::TicketBroker;
 pub use book::{AddressBook, BookError, CONTRACTS, Deployed};
 pub use deploy::{Creation, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployment, deploy};
+pub use endpoints::{EndpointFault, EndpointStatus};
 pub use error::{ChainError, Revert};
+pub use options::{ChainOptions, DEFAULT_CONFIRMATIONS};
+pub use outbox::{Fate, Outbox, OutboxError, SignedTx, Stage, Written};
 pub use refusal::status_name;
-use sender::{Sender, timed, viewed};
+use sender::{Order, Sender, timed, viewed};
 use stake::narrow;
 pub use stake::{CHECKER, EPOCH, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
 pub use steps::{Quote, Step, StepError};
@@ -35,9 +49,6 @@ const MINED_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The most winners in one transaction: some 700,000 gas, well inside a block anywhere.
 const MAX_WINNERS: usize = 64;
-
-/// Gas of redeeming one winner, and of each more in a batch, rounded up from what the tests measure.
-const REDEEM_GAS: (u64, u64) = (50_000, 10_500);
 
 /// Where the contracts are on a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +98,8 @@ pub struct Mined {
     pub tx: B256,
     /// The block's number.
     pub block: u64,
+    /// The block's hash.
+    pub block_hash: B256,
     /// Whether it did what it should; a transaction that reverted in its block did nothing but cost gas.
     pub success: bool,
     /// Gas units.
@@ -107,9 +120,27 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Connects, and checks that there is code at both addresses.
-    pub async fn connect(rpc_url: &str, contracts: Addresses, signer: PrivateKeySigner) -> Result<Self, ChainError> {
-        let sender = Sender::connect(rpc_url, signer.clone()).await?;
+    /// Connects, and checks that there is code at both addresses. What it sends is kept in memory: for programs that wait
+    /// for it. A URL will do for `at`.
+    pub async fn connect(
+        at: impl Into<ChainOptions>,
+        contracts: Addresses,
+        signer: PrivateKeySigner,
+    ) -> Result<Self, ChainError> {
+        Self::on(Sender::connect(at, signer.clone(), None).await?, signer, contracts).await
+    }
+
+    /// The same with an outbox that outlives the process. Someone has to call [`Chain::tend`] now and then.
+    pub async fn connect_with(
+        outbox: Arc<dyn Outbox>,
+        at: impl Into<ChainOptions>,
+        contracts: Addresses,
+        signer: PrivateKeySigner,
+    ) -> Result<Self, ChainError> {
+        Self::on(Sender::connect(at, signer.clone(), Some(outbox)).await?, signer, contracts).await
+    }
+
+    async fn on(sender: Sender, signer: PrivateKeySigner, contracts: Addresses) -> Result<Self, ChainError> {
         for (name, address) in [("registry", contracts.registry), ("ticket broker", contracts.broker)] {
             if timed("code", sender.provider.get_code_at(address)).await?.is_empty() {
                 return Err(ChainError::NoContract { name, address });
@@ -149,14 +180,20 @@ impl Chain {
         timed("balance", self.sender.provider.get_balance(of)).await
     }
 
-    /// What redeeming `winners` of one payer in one transaction costs now, wei: gas at the next block's price, from the fee history.
-    pub async fn redemption_cost(&self, winners: u64) -> Result<U256, ChainError> {
-        let fees = timed("fee history", self.sender.provider.estimate_eip1559_fees()).await?;
-        // The maximum fee is twice the base fee and the tip, so that a transaction survives a rise. The price to expect is without the doubling.
-        let price =
-            fees.max_fee_per_gas.saturating_sub(fees.max_priority_fee_per_gas) / 2 + fees.max_priority_fee_per_gas;
-        let gas = REDEEM_GAS.1.saturating_mul(winners.saturating_sub(1)).saturating_add(REDEEM_GAS.0);
-        Ok(U256::from(gas) * U256::from(price))
+    /// The endpoints, and which of them are set aside.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.sender.endpoints.status()
+    }
+
+    /// Looks once after every transaction of the outbox: sends it again where that helps, and says what has become of it.
+    /// What is [`Stage::Final`] or [`Stage::Lost`] stays there until the caller has noted it and calls [`Chain::settle`].
+    pub async fn tend(&self) -> Result<Vec<Fate>, ChainError> {
+        self.sender.tend().await
+    }
+
+    /// Forgets a nonce whose fate was noted.
+    pub async fn settle(&self, nonce: u64) -> Result<(), ChainError> {
+        Ok(self.sender.outbox.settle(nonce).await?)
     }
 
     /// The state between a payer and a payee.
@@ -202,26 +239,21 @@ impl Chain {
 
     /// Redeems winners, all or none, and returns the transaction's hash without waiting for it. The signer must be their
     /// payee, or a carrier that the payee named. Within a pair they must come in the order of their nonces; at most 64.
+    /// Its fees never exceed the sum of their face values.
     pub async fn redeem(&self, winners: &[Redemption]) -> Result<B256, ChainError> {
-        if winners.is_empty() || winners.len() > MAX_WINNERS {
-            let n = winners.len();
-            return Err(ChainError::Input(format!("redeem: {n} winners in one transaction, 1 to {MAX_WINNERS} go")));
-        }
-        let input = if let [only] = winners {
-            let Ticket { payer, payee, .. } = only.ticket;
-            TicketBroker::redeemCall { payer, payee, winner: compact(only) }.abi_encode()
-        } else {
-            let batches = winners
-                .chunk_by(|a, b| (a.ticket.payer, a.ticket.payee) == (b.ticket.payer, b.ticket.payee))
-                .map(|of_pair| TicketBroker::Batch {
-                    payer: of_pair[0].ticket.payer,
-                    payee: of_pair[0].ticket.payee,
-                    winners: of_pair.iter().map(compact).collect(),
-                })
-                .collect();
-            TicketBroker::redeemBatchCall { batches }.abi_encode()
+        let domain = self.domain();
+        let digest =
+            |winner: &Redemption| Signed { body: winner.ticket.clone(), signature: winner.signature }.digest(&domain);
+        let order = Order {
+            what: "redeem",
+            to: self.contracts.broker.into(),
+            input: redeem_input(winners)?,
+            value: U256::ZERO,
+            worth: Some(winners.iter().map(|winner| U256::from(winner.ticket.faceValue)).sum()),
+            redeems: &winners.iter().map(digest).collect::<Vec<_>>(),
+            once: false,
         };
-        self.sender.send("redeem", self.contracts.broker.into(), input.into(), U256::ZERO).await
+        self.sender.submit(order).await
     }
 
     /// Lets `carrier` redeem for the signer, or no longer. The money goes to the signer in any case.
@@ -247,9 +279,42 @@ impl Chain {
         call: &impl SolCall,
         value: U256,
     ) -> Result<Mined, ChainError> {
-        let tx = self.sender.send(what, to.into(), call.abi_encode().into(), value).await?;
+        // A second call while the first is on its way, as after a restart, is the first.
+        let input = call.abi_encode().into();
+        let order = Order { what, to: to.into(), input, value, worth: None, redeems: &[], once: true };
+        let tx = self.sender.submit(order).await?;
         self.mined(what, tx).await
     }
+
+    async fn mined(&self, what: &'static str, tx: B256) -> Result<Mined, ChainError> {
+        let mined = self.wait(tx, MINED_TIMEOUT).await?;
+        if mined.success {
+            Ok(mined)
+        } else {
+            // It passed the simulation, so the state changed in between. A new try is simulated anew and says why.
+            Err(ChainError::Rpc { what, reason: format!("transaction {tx} reverted in block {}", mined.block) })
+        }
+    }
+}
+
+fn redeem_input(winners: &[Redemption]) -> Result<Bytes, ChainError> {
+    if winners.is_empty() || winners.len() > MAX_WINNERS {
+        let n = winners.len();
+        return Err(ChainError::Input(format!("redeem: {n} winners in one transaction, 1 to {MAX_WINNERS} go")));
+    }
+    if let [only] = winners {
+        let Ticket { payer, payee, .. } = only.ticket;
+        return Ok(TicketBroker::redeemCall { payer, payee, winner: compact(only) }.abi_encode().into());
+    }
+    let batches = winners
+        .chunk_by(|a, b| (a.ticket.payer, a.ticket.payee) == (b.ticket.payer, b.ticket.payee))
+        .map(|of_pair| TicketBroker::Batch {
+            payer: of_pair[0].ticket.payer,
+            payee: of_pair[0].ticket.payee,
+            winners: of_pair.iter().map(compact).collect(),
+        })
+        .collect();
+    Ok(TicketBroker::redeemBatchCall { batches }.abi_encode().into())
 }
 
 /// A winner as the broker takes it: 64 bytes of signature (EIP-2098), and nothing that its batch says once.

@@ -2,7 +2,8 @@
 //!
 //! - [`bindings`]: the ABI of the contracts beside this file, from the committed artifacts (`contracts/build` makes them, CI
 //!   compares them).
-//! - [`Chain`]: one signer on one chain. Every call is bounded in time, every transaction is simulated before it is sent.
+//! - [`Chain`]: one signer on one chain, by one endpoint or several ([`ChainOptions`]). Every call is bounded in time, every
+//!   transaction is simulated before it is sent, and written to an [`Outbox`].
 //! - [`Step`]: any call of any contract, shown with its cost before it is made; refusals come back in words.
 //! - [`Deployment`]: all contracts onto a chain, and the [`AddressBook`] that nodes read.
 //! - [`devnet`]: an EVM chain in this process that answers Ethereum JSON-RPC, for `millrace up` and for tests.
@@ -15,7 +16,8 @@ pub mod devnet;
 pub mod words;
 
 pub use chain::{
-    AddressBook, Addresses, BookError, CHECKER, CONTRACTS, Chain, ChainError, Creation, DEFAULT_TIMELOCK, DeployError,
-    DeployPlan, Deployed, Deployment, EPOCH, Mined, NodeRecord, ORCHESTRATOR, Pair, Quote, Redemption, Revert, Step,
-    StepError, TRANSCODER, deploy, find, status_name,
+    AddressBook, Addresses, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
+    DEFAULT_CONFIRMATIONS, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployed, Deployment, EPOCH, EndpointFault,
+    EndpointStatus, Fate, Mined, NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Quote, Redemption, Revert,
+    SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find, status_name,
 };

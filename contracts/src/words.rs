@@ -5,6 +5,35 @@ use alloy::primitives::U256;
 /// Digits after the point of the chain's coin and of MILL: both have 18.
 pub const DECIMALS: usize = 18;
 
+/// An amount of MILL as a configuration has it: a decimal number. It is kept in units of 10^-18.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mill(pub U256);
+
+impl std::str::FromStr for Mill {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        scaled(text.trim(), DECIMALS).map(Self)
+    }
+}
+
+/// `number` times 10^`decimals`, exactly.
+pub fn scaled(number: &str, decimals: usize) -> Result<U256, String> {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if whole.is_empty() || !(whole.to_owned() + fraction).bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("{number:?} is no number: say such as 0.5"));
+    }
+    if fraction.len() > decimals {
+        return Err(format!("{number} has {} digits after the point; this unit has {decimals}", fraction.len()));
+    }
+    let digits = format!("{whole}{fraction:0<decimals$}");
+    match U256::from_str_radix(&digits, 10) {
+        Ok(U256::ZERO) => Err("nothing is no amount".into()),
+        Ok(amount) if amount.bit_len() <= 96 => Ok(amount),
+        _ => Err(format!("{number} is more than the contracts can count (2^96 of the smallest unit)")),
+    }
+}
+
 /// Units of 10^-18 as a decimal number, exact, without trailing zeros.
 pub fn decimal(units: U256) -> String {
     let digits = format!("{units:0>width$}", width = DECIMALS + 1);
@@ -58,6 +87,8 @@ mod tests {
         assert_eq!(decimal(U256::from(5u64 * 10u64.pow(17))), "0.5");
         assert_eq!(decimal(U256::from(1)), "0.000000000000000001");
         assert_eq!((decimal(U256::ZERO), decimal(U256::from(10).pow(U256::from(20)))), ("0".into(), "100".into()));
+        assert_eq!("100".parse(), Ok(Mill(U256::from(10).pow(U256::from(20)))));
+        assert!("100mill".parse::<Mill>().is_err() && "".parse::<Mill>().is_err());
         assert_eq!((thousands(999), thousands(1_234_567)), ("999".into(), "1,234,567".into()));
     }
 

@@ -2,9 +2,7 @@
 //! people is in `millrace_contracts::words`.
 
 use alloy::primitives::{Address, U256};
-
-/// Digits after the point of the chain's coin and of MILL: both have 18.
-const DECIMALS: usize = 18;
+use millrace_contracts::words::{DECIMALS, scaled};
 
 /// The units of coin and how many digits their point is moved by.
 const COIN_UNITS: [(&str, usize); 3] = [("gwei", 9), ("wei", 0), ("eth", DECIMALS)];
@@ -77,23 +75,6 @@ pub fn money(text: &str) -> Result<Money, String> {
         return Err("an amount needs its unit: eth, gwei or wei of coin, or mill, such as 0.5eth or 100mill".into());
     };
     scaled(&number, decimals).map(Money::Coin)
-}
-
-/// `number` times 10^`decimals`, exactly.
-fn scaled(number: &str, decimals: usize) -> Result<U256, String> {
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() || !(whole.to_owned() + fraction).bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{number:?} is no number: say such as 0.5"));
-    }
-    if fraction.len() > decimals {
-        return Err(format!("{number} has {} digits after the point; this unit has {decimals}", fraction.len()));
-    }
-    let digits = format!("{whole}{fraction:0<decimals$}");
-    match U256::from_str_radix(&digits, 10) {
-        Ok(U256::ZERO) => Err("nothing is no amount".into()),
-        Ok(amount) if amount.bit_len() <= 96 => Ok(amount),
-        _ => Err(format!("{number} is more than the contracts can count (2^96 of the smallest unit)")),
-    }
 }
 
 /// An address: `0x` and 40 hex digits. In mixed case its checksum (EIP-55) must be right.

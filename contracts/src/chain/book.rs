@@ -10,7 +10,7 @@ use alloy::signers::local::PrivateKeySigner;
 use serde::{Deserialize, Serialize};
 
 use super::sender::{Sender, timed};
-use super::{Addresses, ChainError};
+use super::{Addresses, ChainError, ChainOptions};
 
 /// The contracts of a deployment in their order, as the book names them.
 pub const CONTRACTS: [&str; 7] = ["token", "timelock", "parameters", "registry", "broker", "sampling", "disputes"];
@@ -132,10 +132,10 @@ impl AddressBook {
         self.contracts.values().map(|c| c.block).filter(|&block| block != 0).min().unwrap_or_default()
     }
 
-    /// Whether the chain behind `rpc_url` is this book's, with this book's code at each address.
-    pub async fn check(&self, rpc_url: &str) -> Result<Addresses, BookError> {
+    /// Whether the chain behind `at` is this book's, with this book's code at each address.
+    pub async fn check(&self, at: impl Into<ChainOptions>) -> Result<Addresses, BookError> {
         let addresses = self.addresses()?;
-        let sender = Sender::connect(rpc_url, PrivateKeySigner::random()).await?; // it signs nothing
+        let sender = Sender::connect(at, PrivateKeySigner::random(), None).await?; // it signs nothing
         if sender.chain_id != self.chain_id {
             return Err(BookError::OtherChain { book: self.chain_id, chain: sender.chain_id });
         }

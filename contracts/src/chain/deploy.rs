@@ -12,7 +12,7 @@ use alloy::sol_types::SolConstructor;
 
 use super::book::{AddressBook, BookError, CONTRACTS, Deployed};
 use super::sender::{Sender, timed};
-use super::{Addresses, ChainError, MINED_TIMEOUT};
+use super::{Addresses, ChainError, ChainOptions, MINED_TIMEOUT};
 use crate::bindings::{Disputes, MillraceToken, Parameters, Registry, Sampling, TicketBroker, TimelockController};
 
 /// From a proposal to its execution: long enough for everyone to hear of it and leave, since a lock takes 72 h only from the payer's side.
@@ -121,9 +121,9 @@ pub struct Deployment {
 }
 
 /// Deploys everything with all powers in the signer's hand and waits until it is mined. For tests and networks of play money.
-pub async fn deploy(rpc_url: &str, signer: PrivateKeySigner) -> Result<Addresses, DeployError> {
+pub async fn deploy(at: impl Into<ChainOptions>, signer: PrivateKeySigner) -> Result<Addresses, DeployError> {
     let plan = DeployPlan::of_one(signer.address());
-    let mut deployment = Deployment::plan(rpc_url, signer, &plan, None).await?;
+    let mut deployment = Deployment::plan(at, signer, &plan, None).await?;
     deployment.run(|_| Ok(())).await?;
     Ok(deployment.book.addresses()?)
 }
@@ -131,12 +131,12 @@ pub async fn deploy(rpc_url: &str, signer: PrivateKeySigner) -> Result<Addresses
 impl Deployment {
     /// What is to be done by `plan`, or what is left of `book`, of which the first run was interrupted. Sends nothing.
     pub async fn plan(
-        rpc_url: &str,
+        at: impl Into<ChainOptions>,
         signer: PrivateKeySigner,
         plan: &DeployPlan,
         book: Option<AddressBook>,
     ) -> Result<Self, DeployError> {
-        let sender = Sender::connect(rpc_url, signer).await?;
+        let sender = Sender::connect(at, signer, None).await?;
         let begun = book.is_some();
         let mut book = match book {
             Some(book) => book,
@@ -198,9 +198,7 @@ impl Deployment {
             let gas = gas.unwrap_or(CREATION_GAS + size * (CODE_GAS.0 + CODE_GAS.1));
             quoted.push((creation.name, creation.address, gas));
         }
-        let fees = timed("fee history", self.sender.provider.estimate_eip1559_fees()).await?;
-        let tip = fees.max_priority_fee_per_gas;
-        Ok((quoted, U256::from(fees.max_fee_per_gas.saturating_sub(tip) / 2 + tip)))
+        Ok((quoted, U256::from(self.sender.fees().await?.expected)))
     }
 
     /// Creates what is left, one by one; `save` is given the book as it grows.

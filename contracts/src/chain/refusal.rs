@@ -183,7 +183,6 @@ fn of_sampling(error: Sampling::SamplingErrors, now: u64) -> Option<String> {
                 moment(e.overdueAt.saturating_to(), now)
             )
         }
-        _ => return None,
     })
 }
 

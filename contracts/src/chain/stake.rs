@@ -5,7 +5,7 @@ use alloy::signers::{SignerSync, local::PrivateKeySigner};
 use alloy::sol;
 use alloy::sol_types::{SolCall, SolStruct, eip712_domain};
 
-use super::{Addresses, Chain, ChainError, Step, StepError};
+use super::{Addresses, Chain, ChainError, ChainOptions, Step, StepError};
 use crate::bindings::{MillraceToken, Parameters, Registry};
 use crate::words::decimal;
 
@@ -17,9 +17,6 @@ pub const TRANSCODER: u8 = 2;
 
 /// Role bit of a checker in the registry.
 pub const CHECKER: u8 = 4;
-
-/// Seconds in which a permit is used: it goes out with the transaction that it is for.
-const PERMIT_LIFE: u64 = 3600;
 
 /// Seconds of an epoch of sampling, as in Sampling.sol.
 pub const EPOCH: u64 = 86_400;
@@ -46,10 +43,10 @@ pub struct NodeRecord {
 }
 
 /// All addresses of a deployment by two of them: the registry knows the rest. For configurations without an address book.
-pub async fn find(rpc_url: &str, registry: Address, broker: Address) -> Result<Addresses, StepError> {
+pub async fn find(at: impl Into<ChainOptions>, registry: Address, broker: Address) -> Result<Addresses, StepError> {
     let none = Address::ZERO;
     let two = Addresses { registry, broker, token: none, parameters: none, sampling: none, disputes: none };
-    let chain = Chain::connect(rpc_url, two, PrivateKeySigner::random()).await?; // it signs nothing
+    let chain = Chain::connect(at, two, PrivateKeySigner::random()).await?; // it signs nothing
     Ok(Addresses {
         token: chain.view("the registry's token", registry, &Registry::tokenCall {}).await?,
         parameters: chain.view("the registry's parameters", registry, &Registry::parametersCall {}).await?,
@@ -134,7 +131,7 @@ impl Chain {
         let mut data: Vec<_> = calls.iter().map(|call| call.clone().into()).collect();
         if self.view("allowance", token, &allowance).await? < amount {
             let nonce = self.view("permit nonce", token, &MillraceToken::noncesCall { owner }).await?;
-            let deadline = U256::from(self.time().await? + PERMIT_LIFE);
+            let deadline = U256::MAX; // it is good for this nonce alone, and the same again is the same transaction
             let domain = eip712_domain! {
                 name: "Millrace", version: "1", chain_id: self.chain_id(), verifying_contract: token,
             };

@@ -3,15 +3,15 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, Bytes, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{BlockNumberOrTag, Filter, TransactionRequest};
 use alloy::sol_types::{SolCall, SolEvent};
 use alloy::transports::TransportError;
 
 use super::refusal::explain;
-use super::sender::timed;
-use super::{Chain, ChainError, MINED_TIMEOUT, Mined, Revert};
+use super::sender::{Order, timed};
+use super::{Chain, ChainError, Mined, Revert};
 
 /// Blocks of events asked for at once: what public endpoints answer. Where one allows fewer, the range is halved.
 const EVENT_BLOCKS: u64 = 10_000;
@@ -93,7 +93,7 @@ impl Chain {
     pub async fn view<C: SolCall>(&self, what: &'static str, to: Address, call: &C) -> Result<C::Return, StepError> {
         let step = Step::call(what, to, call);
         let answer = self.sender.provider.call(self.request(&step));
-        let answer = self.refusing(&step, timed(what, map(answer.into_future())).await?).await?;
+        let answer = self.refusing(&step, answer.await).await?;
         C::abi_decode_returns(&answer).map_err(|_| {
             ChainError::Rpc {
                 what,
@@ -105,7 +105,7 @@ impl Chain {
 
     /// Simulates a step on the newest state, and weighs it. Sends nothing.
     pub async fn quote(&self, step: &Step) -> Result<Quote, StepError> {
-        let gas = timed(step.what, map(self.sender.provider.estimate_gas(self.request(step)).into_future())).await?;
+        let gas = self.sender.provider.estimate_gas(self.request(step)).await;
         let gas = self.refusing(step, gas).await?;
         Ok(Quote { gas, cost: U256::from(gas) * self.gas_price().await? })
     }
@@ -113,26 +113,15 @@ impl Chain {
     /// Makes a step and waits until it is mined.
     pub async fn make(&self, step: &Step) -> Result<Mined, StepError> {
         self.quote(step).await?; // for its reason, in words
-        let tx = self.sender.send(step.what, step.to.into(), step.input.clone(), step.value).await?;
-        Ok(self.mined(step.what, tx).await?)
-    }
-
-    /// Waits for a transaction that must do what it should.
-    pub(super) async fn mined(&self, what: &'static str, tx: B256) -> Result<Mined, ChainError> {
-        let mined = self.wait(tx, MINED_TIMEOUT).await?;
-        if mined.success {
-            Ok(mined)
-        } else {
-            // It passed the simulation, so the state changed in between. A new try is simulated anew and says why.
-            Err(ChainError::Rpc { what, reason: format!("transaction {tx} reverted in block {}", mined.block) })
-        }
+        let Step { what, to, value, ref input } = *step;
+        let order = Order { what, to: to.into(), input: input.clone(), value, worth: None, redeems: &[], once: true };
+        let tx = self.sender.submit(order).await?;
+        Ok(self.mined(what, tx).await?)
     }
 
     /// What a unit of gas costs in the next block, wei: base fee and tip, without the head room that a transaction gets.
     pub async fn gas_price(&self) -> Result<U256, ChainError> {
-        let fees = timed("fee history", self.sender.provider.estimate_eip1559_fees()).await?;
-        let tip = fees.max_priority_fee_per_gas;
-        Ok(U256::from(fees.max_fee_per_gas.saturating_sub(tip) / 2 + tip))
+        Ok(U256::from(self.sender.fees().await?.expected))
     }
 
     /// Events `E` of a contract from block `from` on, oldest first; `topics` are those of its indexed fields that must match.
@@ -194,11 +183,4 @@ impl Chain {
         let (reason, revert) = (explain(&data, self.time().await?), Revert::decode(&data));
         Err(StepError::Refused { what: step.what, reason, revert })
     }
-}
-
-/// Carries an endpoint's error past the time limit, as a value.
-async fn map<T>(
-    answer: impl Future<Output = Result<T, TransportError>>,
-) -> Result<Result<T, TransportError>, TransportError> {
-    Ok(answer.await)
 }

@@ -12,6 +12,7 @@ pub mod account;
 pub mod api;
 pub mod assign;
 pub mod dial;
+mod outbox;
 pub mod purse;
 pub mod redeem;
 pub mod serve;
