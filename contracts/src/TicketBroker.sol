@@ -339,14 +339,15 @@ contract TicketBroker is EIP712 {
     function _spend(address payer, address payee, address key, uint256 faceValue, uint256 nonce, uint256 expiry)
         private
     {
-        SessionKey memory k = sessionKey[payer][key];
-        if (k.expiry == 0) revert WrongSigner(uint64(nonce), key, payer);
-        if (expiry > k.expiry) revert SessionKeyExpired(uint64(nonce), key, uint40(expiry), k.expiry);
-        Spent memory s = spent[payer][payee][key];
+        SessionKey storage k = sessionKey[payer][key];
+        (uint40 keyExpiry, uint96 dailyCap) = (k.expiry, k.dailyCap);
+        if (keyExpiry == 0) revert WrongSigner(uint64(nonce), key, payer);
+        if (expiry > keyExpiry) revert SessionKeyExpired(uint64(nonce), key, uint40(expiry), keyExpiry);
+        Spent storage s = spent[payer][payee][key];
         uint256 day = (nonce >> 24) / 1 days;
-        uint256 amount = day == s.day ? s.amount + faceValue : faceValue;
-        if (amount > k.dailyCap) revert DailyCapExceeded(uint64(nonce), key, amount, k.dailyCap);
-        spent[payer][payee][key] = Spent(uint40(day), uint96(amount));
+        uint256 amount = s.day == day ? s.amount + faceValue : faceValue;
+        if (amount > dailyCap) revert DailyCapExceeded(uint64(nonce), key, amount, dailyCap);
+        (s.day, s.amount) = (uint40(day), uint96(amount));
     }
 
     /// @dev No money moves here, so no foreign code runs and no payee can make a redemption fail.
