@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millrace_contracts::Addresses;
+use millrace_contracts::{Addresses, ChainOptions};
 use millrace_hop::Account;
 use millrace_hop::account::parse;
 use millrace_hop::api::{About, router};
@@ -211,9 +211,14 @@ async fn account(
         registry: parse("chain.registry", &chain.registry).map_err(Failure::usage)?,
         broker: parse("chain.broker", &chain.broker).map_err(Failure::usage)?,
     };
+    let at = ChainOptions {
+        rpc_urls: std::iter::once(&chain.rpc_url).chain(&chain.rpc_urls).cloned().collect(),
+        confirmations: chain.confirmations,
+        ..ChainOptions::from("")
+    };
     let waiting = tokio::time::Instant::now();
     loop {
-        let opened = Account::open(&node.name, data_dir, &chain.rpc_url, contracts, identity.signer().clone()).await;
+        let opened = Account::open(&node.name, data_dir, at.clone(), contracts, identity.signer().clone()).await;
         match opened {
             Ok(account) => return Ok(account),
             Err(error) if waiting.elapsed() >= CHAIN_TIMEOUT => return Err(error.into()),
