@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
-use millrace_contracts::{AddressBook, Chain};
+use millrace_contracts::{AddressBook, Chain, ChainOptions};
 use millrace_node::keys::{self, IDENTITY_FILE, KeyError, PASSPHRASE_VARIABLE};
 use millrace_node::keystore::Passphrase;
 use millrace_node::sections::{ChainConfig, NodeConfig};
@@ -58,8 +58,8 @@ pub struct Desk {
     pub first_block: u64,
     /// The chain's clock at the start, unix seconds.
     pub now: u64,
-    /// The endpoint.
-    pub rpc_url: String,
+    /// How the chain is reached.
+    pub options: ChainOptions,
     /// The flags.
     pub common: Common,
 }
@@ -152,7 +152,7 @@ impl Common {
     async fn open_as(self, signer: PrivateKeySigner) -> Result<Desk, Failure> {
         let mut chain = self.configured()?.map(|(_, chain)| chain).unwrap_or_default();
         if let Some(url) = &self.rpc_url {
-            chain.rpc_url = url.clone();
+            (chain.rpc_url, chain.rpc_urls) = (url.clone(), Vec::new());
         }
         if let Some(book) = &self.address_book {
             chain.address_book = book.display().to_string();
@@ -167,10 +167,10 @@ impl Common {
             "" => 0,
             path => AddressBook::load(Path::new(path))?.first_block(),
         };
-        let rpc_url = chain.rpc_url;
-        let chain = Chain::connect(&rpc_url, addresses, signer.clone()).await?;
+        let options = role::chain_options(&chain);
+        let chain = Chain::connect(options.clone(), addresses, signer.clone()).await?;
         let now = chain.time().await?;
-        Ok(Desk { chain, signer, first_block, now, rpc_url, common: self })
+        Ok(Desk { chain, signer, first_block, now, options, common: self })
     }
 }
 

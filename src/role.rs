@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millrace_contracts::{AddressBook, Addresses, BookError, find};
+use millrace_contracts::{AddressBook, Addresses, BookError, ChainOptions, find};
 use millrace_hop::Account;
 use millrace_hop::account::parse;
 use millrace_hop::api::{About, router};
@@ -226,18 +226,27 @@ pub fn node_and_chain(path: &Path) -> Result<(NodeConfig, ChainConfig), ConfigEr
     Ok((config.section("node")?, config.section("chain")?))
 }
 
+/// How the chain is reached.
+pub fn chain_options(chain: &ChainConfig) -> ChainOptions {
+    ChainOptions {
+        rpc_urls: std::iter::once(&chain.rpc_url).chain(&chain.rpc_urls).cloned().collect(),
+        confirmations: chain.confirmations,
+        ..ChainOptions::from("")
+    }
+}
+
 /// Where the contracts are: by the address book, which the chain is compared with, or by two addresses.
 pub async fn contracts(chain: &ChainConfig) -> Result<Addresses, Failure> {
     if !chain.address_book.is_empty() {
         let book = AddressBook::load(Path::new(&chain.address_book)).map_err(Failure::usage)?;
-        return book.check(&chain.rpc_url).await.map_err(|error| match error {
+        return book.check(chain_options(chain)).await.map_err(|error| match error {
             BookError::Chain(error) => error.into(),
             error => Failure::usage(error),
         });
     }
     let registry = parse("chain.registry", &chain.registry).map_err(Failure::usage)?;
     let broker = parse("chain.broker", &chain.broker).map_err(Failure::usage)?;
-    Ok(find(&chain.rpc_url, registry, broker).await?)
+    Ok(find(chain_options(chain), registry, broker).await?)
 }
 
 /// Opens the account, waiting a while for a chain that is still starting.
@@ -251,7 +260,8 @@ async fn account(
     loop {
         let opened = async {
             let contracts = contracts(chain).await?;
-            Ok(Account::open(&node.name, data_dir, &chain.rpc_url, contracts, identity.signer().clone()).await?)
+            let signer = identity.signer().clone();
+            Ok(Account::open(&node.name, data_dir, chain_options(chain), contracts, signer).await?)
         };
         match opened.await {
             Ok(account) => return Ok(account),

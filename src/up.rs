@@ -246,6 +246,8 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
 const ATTEMPT_MS: i64 = 6_000;
 /// Megapixels a second that each transcoder takes on: two streams of three renditions from 720p30.
 const CAPACITY: i64 = 100;
+/// The embedded chain is never reorganised; two blocks let one see a redemption go from mined to final.
+const CONFIRMATIONS: i64 = 2;
 /// The public name of the demo's stream.
 const STREAM_NAME: &str = "demo";
 /// The public name of a second stream, for one's own encoder beside the demo.
@@ -304,6 +306,7 @@ impl Configs<'_> {
         node.extend(peers);
         let mut chain = toml::Table::new();
         chain.insert("rpc_url".into(), self.rpc_url.into());
+        chain.insert("confirmations".into(), CONFIRMATIONS.into());
         chain.insert("address_book".into(), self.book.to_string_lossy().into_owned().into());
         let mut all = toml::Table::new();
         all.insert("node".into(), node.into());

@@ -26,7 +26,7 @@ use millrace_tickets::{Ticket, draw};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use support::{Node, http, payee, payer, some_hash};
+use support::{Node, http, payee, payer, some_hash, until};
 
 async fn post(url: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
     http().post(url).header("origin", "https://wallet.example").body(body).send().await.unwrap()
@@ -189,7 +189,7 @@ async fn an_endpoint_that_is_none_is_named() {
     assert!(matches!(error, ChainError::Url { .. }), "{error}");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed again
     let error = deploy(&format!("http://{free}"), payer()).await.unwrap_err();
-    assert!(matches!(error, ChainError::Rpc { what: "chain id", .. }), "{error}");
+    assert!(matches!(error, ChainError::NoEndpoint(_)), "{error}");
 }
 
 #[tokio::test]
@@ -199,6 +199,53 @@ async fn the_price_of_a_redemption_comes_from_the_chain() {
     let cost = p.payee.redemption_cost(1).await.unwrap();
     let price = U256::from(DEFAULT_BASE_FEE + 1);
     assert!(cost >= price * U256::from(45_000) && cost <= price * U256::from(60_000), "{cost}");
+}
+
+#[tokio::test]
+async fn transactions_wait_for_their_turn_their_price_and_their_owner() {
+    let node = Node::devnet().await;
+    let p = node.parties().await;
+    let devnet = node.devnet.as_ref().unwrap();
+    let count = async |tag: &str| node.rpc("eth_getTransactionCount", json!([payer().address(), tag])).await;
+    let before = count("latest").await;
+    devnet.hold();
+    let held = tokio::spawn({
+        let payer = p.payer.clone();
+        async move { payer.transfer(payee().address(), U256::from(1)).await }
+    });
+    until(async || count("pending").await != before).await;
+    assert_eq!(count("latest").await, before);
+    // It offers twice the base fee at most.
+    devnet.set_base_fee(3 * DEFAULT_BASE_FEE);
+    devnet.release();
+    assert_eq!(count("latest").await, before);
+    devnet.set_base_fee(DEFAULT_BASE_FEE);
+    assert_eq!(count("latest").await, count("pending").await);
+    assert!(held.await.unwrap().unwrap().success);
+}
+
+#[tokio::test]
+async fn a_reorganisation_takes_blocks_back_and_their_transactions_come_again() {
+    let node = Node::devnet().await;
+    let p = node.parties().await;
+    let devnet = node.devnet.as_ref().unwrap();
+    let (from, to) = (p.payer.address(), p.payee.address());
+    let one = U256::from(support::ETHER);
+    let funded = p.payer.fund(to, one).await.unwrap();
+    let before = (p.payer.balance(from).await.unwrap(), p.payer.block_number().await.unwrap());
+    devnet.hold();
+    assert!(devnet.reorg(1));
+    assert_eq!(p.payer.receipt(funded.tx).await.unwrap(), None);
+    assert_eq!(p.payer.pair(from, to).await.unwrap().locked, U256::ZERO);
+    assert_eq!(p.payer.balance(from).await.unwrap(), before.0 + one + funded.fee);
+    assert_eq!(p.payer.block_number().await.unwrap(), before.1 + 1, "the new branch is longer");
+    devnet.release();
+    let again = p.payer.receipt(funded.tx).await.unwrap().unwrap();
+    assert!(again.success && again.block_hash != funded.block_hash);
+    assert_eq!(p.payer.pair(from, to).await.unwrap().locked, one);
+    assert!(!devnet.reorg(0) && !devnet.reorg(65), "only what is kept");
+    assert!(devnet.reorg(4), "through the contracts' own creation and back");
+    assert_eq!(p.payer.pair(from, to).await.unwrap().locked, one);
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ pub(super) async fn redeem(common: Common) -> Result<(), Failure> {
     // Why one is not taken is said by the redeemer, in its log.
     telemetry::init(&LogConfig { filter: "error,millrace=warn".into(), ..LogConfig::default() })?;
     let account =
-        Account::open("wallet", &data_dir, &desk.rpc_url, desk.chain.contracts(), desk.signer.clone()).await?;
+        Account::open("wallet", &data_dir, desk.options.clone(), desk.chain.contracts(), desk.signer.clone()).await?;
     let stop = CancellationToken::new();
     let redeeming = tokio::spawn(account.redeemer(1, 0).run(stop.clone()));
     let settled = async {

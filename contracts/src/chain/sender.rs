@@ -167,6 +167,10 @@ impl Sender {
         self.outbox.write(&tx, redeems).await?;
         match self.broadcast(&tx).await {
             Err(error) if !self.outbox.durable() => {
+                // "Nonce too low" may mean that it is in a block already: another endpoint was faster than this answer.
+                if self.receipt(tx.hash).await?.is_some() {
+                    return Ok(tx.hash);
+                }
                 self.outbox.settle(nonce).await?;
                 Err(error)
             }

@@ -160,6 +160,15 @@ impl Ledger {
         self.block(*self.index.get(&hash)?)
     }
 
+    /// A transaction, in a block or waiting.
+    pub(super) fn transaction(&self, hash: B256) -> Option<&TxEnvelope> {
+        let mined = self.block_of(hash).and_then(|block| block.mined.as_ref()).map(|mined| &mined.tx);
+        mined
+            .filter(|tx| *tx.tx_hash() == hash)
+            .or_else(|| self.pool.values().find(|tx| *tx.tx_hash() == hash))
+            .map(|tx| tx.inner())
+    }
+
     pub(super) fn account(&self, address: Address) -> AccountInfo {
         self.db.basic_ref(address).unwrap_or_default().unwrap_or_default()
     }

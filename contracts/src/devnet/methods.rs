@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy::consensus::TxEnvelope;
 use alloy::consensus::transaction::SignerRecoverable;
-use alloy::eips::eip2718::Decodable2718;
+use alloy::eips::eip2718::{Decodable2718, Encodable2718};
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::rpc::types::{FeeHistory, Filter, FilterBlockOption, Log, TransactionRequest};
@@ -114,6 +114,9 @@ pub(super) fn call(shared: &Shared, method: &str, params: Vec<Value>) -> Answer 
         "eth_getTransactionByHash" => {
             let found = ledger.block_of(p.get(0, "hash")?);
             show(found.and_then(|block| Some(views::transaction(block, block.mined.as_ref()?))))
+        }
+        "eth_getRawTransactionByHash" => {
+            show(ledger.transaction(p.get(0, "hash")?).map(|tx| Bytes::from(tx.encoded_2718())))
         }
         "eth_getTransactionReceipt" => {
             let found = ledger.block_of(p.get(0, "hash")?);

@@ -1,5 +1,7 @@
 //! Two chains to run the same cases on, the embedded one and anvil, and a hand that makes winning tickets.
 
+pub mod chaos;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::LazyLock;
@@ -112,6 +114,16 @@ pub fn http() -> reqwest::Client {
         reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap()
     });
     CLIENT.clone()
+}
+
+/// Waits until `holds`, looking again and again.
+pub async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("it never came true");
 }
 
 pub struct Parties {

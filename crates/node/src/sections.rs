@@ -56,11 +56,15 @@ impl Default for NodeConfig {
 }
 
 /// `[chain]`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ChainConfig {
     /// Ethereum JSON-RPC endpoint.
     pub rpc_url: String,
+    /// More of them, for when the first fails.
+    pub rpc_urls: Vec<String>,
+    /// Blocks that follow a transaction before it is final.
+    pub confirmations: u64,
     /// File that `millrace deploy` wrote; instead of the addresses.
     pub address_book: String,
     /// Address of the registry.
@@ -69,9 +73,28 @@ pub struct ChainConfig {
     pub broker: String,
 }
 
+impl Default for ChainConfig {
+    fn default() -> Self {
+        Self {
+            rpc_url: String::new(),
+            rpc_urls: Vec::new(),
+            confirmations: 12, // deeper than the reorganisations of public chains that are not attacks
+            address_book: String::new(),
+            registry: String::new(),
+            broker: String::new(),
+        }
+    }
+}
+
 /// Each key of `[chain]` and what it does.
 pub const CHAIN_DOCS: &[(&str, &str)] = &[
     ("rpc_url", "Ethereum JSON-RPC endpoint of the chain, http or https"),
+    (
+        "rpc_urls",
+        "more endpoints of the same chain: the next one answers when one hangs, lies or falls behind, and transactions go \
+         to all",
+    ),
+    ("confirmations", "blocks that follow a transaction before it is held to be final"),
     ("address_book", "file of all contracts' addresses, as millrace deploy wrote it; instead of registry and broker"),
     ("registry", "address of the registry contract on that chain, where there is no address_book"),
     ("broker", "address of the ticket broker contract on that chain, where there is no address_book"),
