@@ -78,10 +78,10 @@ async fn run(args: DeployArgs) -> Result<(), Failure> {
         "command": "deploy",
         "dry_run": common.dry_run,
         "chain_id": deployment.book().chain_id,
-        "deployer": deployer,
+        "deployer": deployer.to_string(),
         "gas": gas,
         "cost_wei": cost.to_string(),
-        "contracts": quoted.iter().map(|(name, address, gas)| json!({ "name": name, "address": address, "gas": gas })).collect::<Vec<_>>(),
+        "contracts": quoted.iter().map(|(name, address, gas)| json!({ "name": name, "address": address.to_string(), "gas": gas })).collect::<Vec<_>>(),
     });
     if !common.json {
         let DeployPlan { governor, guardian, treasury, .. } = &plan;

@@ -303,7 +303,7 @@ async fn session_keys(desk: &Desk, account: Address) -> Result<(), Failure> {
         sheets.push(session_key(desk, account, key).await?);
     }
     let text = format!("session keys of {account}\n{}", table(&sheets, desk.now));
-    show(desk, &json!({ "account": account, "session_keys": list(&sheets) }), &text)
+    show(desk, &json!({ "account": account.to_string(), "session_keys": list(&sheets) }), &text)
 }
 
 async fn balance(desk: &Desk, account: Address) -> Result<(), Failure> {

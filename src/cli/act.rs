@@ -101,7 +101,7 @@ fn finish(desk: &Desk, report: &Value, text: &str) -> Result<(), Failure> {
 fn step_json(step: &Step, quote: Option<Quote>) -> Value {
     json!({
         "what": step.what,
-        "to": step.to,
+        "to": step.to.to_string(),
         "value_wei": step.value.to_string(),
         "input": step.input,
         "gas": quote.map(|quote| quote.gas),

@@ -77,5 +77,5 @@ pub(super) fn encrypt(common: &Common) -> Result<(), Failure> {
 }
 
 fn tell(common: &Common, address: Address, text: &str) {
-    if common.json { say(&format!("{}\n", json!({ "address": address }))) } else { say(text) }
+    if common.json { say(&format!("{}\n", json!({ "address": address.to_string() }))) } else { say(text) }
 }
