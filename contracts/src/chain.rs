@@ -5,37 +5,44 @@
 //!
 //! - `options`, `endpoints`: where the chain answers. `outbox`: what is on its way.
 //! - `sender`: sends. `tend`: looks after what was sent. `gas`: what it costs.
+//! - `steps`: any call, shown before it is made. `refusal`: why not, in words. `stake`: registry, bond, sampling secrets.
+//! - `deploy`, `book`: the contracts onto a chain, and where they are.
 
+mod book;
+mod deploy;
 mod endpoints;
 mod error;
 mod gas;
 mod options;
 mod outbox;
+mod refusal;
 mod sender;
+mod stake;
+mod steps;
 mod tend;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256, aliases::U96};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
 use millrace_tickets::{Domain, Signature65, Signed, Ticket};
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::{Registry, TicketBroker};
+use crate::bindings::TicketBroker;
+pub use book::{AddressBook, BookError, CONTRACTS, Deployed};
+pub use deploy::{Creation, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployment, deploy};
 pub use endpoints::{EndpointFault, EndpointStatus};
 pub use error::{ChainError, Revert};
 pub use options::{ChainOptions, DEFAULT_CONFIRMATIONS};
 pub use outbox::{Fate, Outbox, OutboxError, SignedTx, Stage, Written};
+pub use refusal::status_name;
 use sender::{Order, Sender, timed, viewed};
-
-/// Role bit of an orchestrator in the registry.
-pub const ORCHESTRATOR: u8 = 1;
-
-/// Role bit of a transcoder in the registry.
-pub const TRANSCODER: u8 = 2;
+use stake::narrow;
+pub use stake::{CHECKER, EPOCH, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
+pub use steps::{Quote, Step, StepError};
 
 /// Bound on waiting for a transaction to be mined, in the calls that wait: half a dozen blocks of the slowest chain.
 const MINED_TIMEOUT: Duration = Duration::from_secs(90);
@@ -46,23 +53,18 @@ const MAX_WINNERS: usize = 64;
 /// Where the contracts are on a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
+    /// `MillraceToken.sol`, what bonds are in.
+    pub token: Address,
+    /// `Parameters.sol`.
+    pub parameters: Address,
     /// `Registry.sol`.
     pub registry: Address,
     /// `TicketBroker.sol`, also the domain of all signatures.
     pub broker: Address,
-}
-
-/// What the registry says of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Bit mask of [`ORCHESTRATOR`] and [`TRANSCODER`].
-    pub roles: u8,
-    /// Bond, wei.
-    pub bond: U256,
-    /// keccak256 of the TLS key's SubjectPublicKeyInfo.
-    pub fingerprint: B256,
-    /// Where the node answers.
-    pub uri: String,
+    /// `Sampling.sol`.
+    pub sampling: Address,
+    /// `Disputes.sol`.
+    pub disputes: Address,
 }
 
 /// The state between a payer and a payee in the broker.
@@ -112,23 +114,9 @@ pub struct Mined {
 #[derive(Clone)]
 pub struct Chain {
     sender: Sender,
+    signer: PrivateKeySigner,
     contracts: Addresses,
-    registry: Registry::RegistryInstance<DynProvider>,
     broker: TicketBroker::TicketBrokerInstance<DynProvider>,
-}
-
-/// Deploys both contracts and waits until they are mined. The addresses depend on the signer and its nonce alone.
-pub async fn deploy(at: impl Into<ChainOptions>, signer: PrivateKeySigner) -> Result<Addresses, ChainError> {
-    let sender = Sender::connect(at, signer, None).await?;
-    let create = async |what, code: &Bytes| {
-        let tx = sender.send(what, TxKind::Create, code.clone(), U256::ZERO).await?;
-        let mined = sender.wait(tx, MINED_TIMEOUT).await?;
-        mined.contract.filter(|_| mined.success).ok_or(ChainError::Rpc { what, reason: "creation failed".into() })
-    };
-    Ok(Addresses {
-        registry: create("deploy the registry", &Registry::BYTECODE).await?,
-        broker: create("deploy the ticket broker", &TicketBroker::BYTECODE).await?,
-    })
 }
 
 impl Chain {
@@ -139,7 +127,7 @@ impl Chain {
         contracts: Addresses,
         signer: PrivateKeySigner,
     ) -> Result<Self, ChainError> {
-        Self::on(Sender::connect(at, signer, None).await?, contracts).await
+        Self::on(Sender::connect(at, signer.clone(), None).await?, signer, contracts).await
     }
 
     /// The same with an outbox that outlives the process. Someone has to call [`Chain::tend`] now and then.
@@ -149,18 +137,17 @@ impl Chain {
         contracts: Addresses,
         signer: PrivateKeySigner,
     ) -> Result<Self, ChainError> {
-        Self::on(Sender::connect(at, signer, Some(outbox)).await?, contracts).await
+        Self::on(Sender::connect(at, signer.clone(), Some(outbox)).await?, signer, contracts).await
     }
 
-    async fn on(sender: Sender, contracts: Addresses) -> Result<Self, ChainError> {
+    async fn on(sender: Sender, signer: PrivateKeySigner, contracts: Addresses) -> Result<Self, ChainError> {
         for (name, address) in [("registry", contracts.registry), ("ticket broker", contracts.broker)] {
             if timed("code", sender.provider.get_code_at(address)).await?.is_empty() {
                 return Err(ChainError::NoContract { name, address });
             }
         }
-        let registry = Registry::new(contracts.registry, sender.provider.clone());
         let broker = TicketBroker::new(contracts.broker, sender.provider.clone());
-        Ok(Self { sender, contracts, registry, broker })
+        Ok(Self { sender, signer, contracts, broker })
     }
 
     /// EIP-155 chain id.
@@ -207,50 +194,6 @@ impl Chain {
     /// Forgets a nonce whose fate was noted.
     pub async fn settle(&self, nonce: u64) -> Result<(), ChainError> {
         Ok(self.sender.outbox.settle(nonce).await?)
-    }
-
-    /// The registry's record of a node; `None` for a stranger and for a node that has left.
-    pub async fn node(&self, who: Address) -> Result<Option<NodeRecord>, ChainError> {
-        let node = viewed("registry node", self.registry.node(who).call()).await?;
-        Ok((node.roles != 0).then(|| NodeRecord {
-            roles: node.roles,
-            bond: node.bond.to(),
-            fingerprint: node.fingerprint,
-            uri: node.serviceURI,
-        }))
-    }
-
-    /// The least bond that the registry takes, wei.
-    pub async fn min_bond(&self) -> Result<U256, ChainError> {
-        Ok(viewed("least bond", self.registry.MIN_BOND().call()).await?.to())
-    }
-
-    /// Sees to it that the registry has this record, with at least this bond, and waits for it. Sends nothing when it has.
-    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256) -> Result<(), ChainError> {
-        let Some(node) = self.node(self.address()).await? else {
-            let call = Registry::registerCall { roles, serviceURI: uri.to_owned(), fingerprint };
-            return self.execute("register", self.contracts.registry, &call, bond).await.map(drop);
-        };
-        if (node.roles, node.uri.as_str(), node.fingerprint) != (roles, uri, fingerprint) {
-            let call = Registry::updateCall { roles, serviceURI: uri.to_owned(), fingerprint };
-            self.execute("update the registry", self.contracts.registry, &call, U256::ZERO).await?;
-        }
-        if node.bond < bond {
-            let call = Registry::addBondCall {};
-            self.execute("add bond", self.contracts.registry, &call, bond - node.bond).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes `amount` wei of the own bond on its way out.
-    pub async fn start_unbond(&self, amount: U256) -> Result<Mined, ChainError> {
-        let call = Registry::startUnbondCall { amount: narrow(amount)? };
-        self.execute("start unbonding", self.contracts.registry, &call, U256::ZERO).await
-    }
-
-    /// Withdraws what has unbonded.
-    pub async fn withdraw_bond(&self) -> Result<Mined, ChainError> {
-        self.execute("withdraw bond", self.contracts.registry, &Registry::withdrawBondCall {}, U256::ZERO).await
     }
 
     /// The state between a payer and a payee.
@@ -374,21 +317,19 @@ fn redeem_input(winners: &[Redemption]) -> Result<Bytes, ChainError> {
     Ok(TicketBroker::redeemBatchCall { batches }.abi_encode().into())
 }
 
-fn narrow(amount: U256) -> Result<U96, ChainError> {
-    U96::checked_from_limbs_slice(amount.as_limbs())
-        .ok_or_else(|| ChainError::Input(format!("{amount} wei do not fit 96 bits")))
-}
-
 /// A winner as the broker takes it: 64 bytes of signature (EIP-2098), and nothing that its batch says once.
 fn compact(winner: &Redemption) -> TicketBroker::Winner {
     let Redemption { ticket, payee_rand, signature } = winner;
     let mut vs = B256::from_slice(&signature.0[32..64]);
     vs[0] |= if signature.0[64] == 28 { 0x80 } else { 0 };
+    // The broker counts a ticket's life from its issue time: one that no life gives is one that it refuses.
+    let life = ticket.expiry.to::<u64>().saturating_sub(ticket.nonce >> 24);
+    let terms = U256::from(ticket.faceValue) << 160
+        | U256::from(ticket.winProb) << 96
+        | U256::from(ticket.nonce) << 32
+        | U256::from(u32::try_from(life).unwrap_or(u32::MAX));
     TicketBroker::Winner {
-        faceValue: ticket.faceValue,
-        winProb: ticket.winProb,
-        nonce: ticket.nonce,
-        expiry: ticket.expiry,
+        terms,
         payeeRand: *payee_rand,
         payerRand: ticket.payerRand,
         workHash: ticket.workHash,
