@@ -432,6 +432,31 @@ async fn a_lock_that_is_too_small_holds_up_neither_the_next_winner_nor_the_next_
 }
 
 #[tokio::test]
+async fn the_credit_is_claimed_when_it_is_worth_fifty_claims() {
+    let mut scene = Scene::new().await;
+    let chain = scene.worker.account.chain.clone();
+    scene.redeemer.claim().await.unwrap();
+    assert_eq!(scene.sent().await, 0, "there is none");
+    scene.win(1).await;
+    scene.finish().await;
+    assert_eq!(chain.credit(chain.address()).await.unwrap(), U256::from(FACE));
+    let cost: u128 = chain.claim_cost(chain.address()).await.unwrap().to();
+    let dear = u64::try_from(u128::from(DEFAULT_BASE_FEE) * FACE / cost / 40).unwrap();
+    scene.net.devnet.set_base_fee(dear);
+    scene.net.devnet.mine(1);
+    scene.redeemer.claim().await.unwrap();
+    assert_eq!(scene.sent().await, 1, "forty times is too little");
+    scene.net.devnet.set_base_fee(DEFAULT_BASE_FEE);
+    scene.net.devnet.mine(1);
+    let before = chain.balance(chain.address()).await.unwrap();
+    scene.redeemer.claim().await.unwrap();
+    assert!(chain.balance(chain.address()).await.unwrap() > before);
+    assert_eq!(chain.credit(chain.address()).await.unwrap(), U256::ZERO);
+    scene.finish().await;
+    scene.all_redeemed(2).await;
+}
+
+#[tokio::test]
 async fn endpoints_in_a_storm_lose_nothing_and_redeem_nothing_twice() {
     let net = Net::start().await;
     let proxies = [Chaos::before(&net.devnet.rpc_url()).await, Chaos::before(&net.devnet.rpc_url()).await];
