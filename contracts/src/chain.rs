@@ -24,7 +24,7 @@ mod tend;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256, aliases::U40};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
@@ -254,6 +254,46 @@ impl Chain {
             once: false,
         };
         self.sender.submit(order).await
+    }
+
+    /// What winners have brought `payee` and is not paid out yet, wei.
+    pub async fn credit(&self, payee: Address) -> Result<U256, ChainError> {
+        viewed("credit", self.broker.credit(payee).call()).await
+    }
+
+    /// Has `payee`'s credit paid out, to it or, if others have delegated to it, shared out by the registry; returns the
+    /// transaction's hash without waiting for it. Anyone may. Its fees never exceed the credit.
+    pub async fn claim(&self, payee: Address) -> Result<B256, ChainError> {
+        let order = Order {
+            what: "claim",
+            to: self.contracts.broker.into(),
+            input: TicketBroker::claimCall { payee }.abi_encode().into(),
+            value: U256::ZERO,
+            worth: Some(self.credit(payee).await?),
+            redeems: &[],
+            once: true,
+        };
+        self.sender.submit(order).await
+    }
+
+    /// Lets `key` sign the signer's tickets: none that expires after `expiry` (unix seconds), and of each UTC day of issue
+    /// no more winners for each payee than `daily_cap` wei. These terms never change.
+    pub async fn set_session_key(&self, key: Address, expiry: u64, daily_cap: U256) -> Result<Mined, ChainError> {
+        let expiry = U40::from(expiry.min(U40::MAX.to()));
+        let call = TicketBroker::setSessionKeyCall { key, expiry, dailyCap: narrow(daily_cap)? };
+        self.execute("set session key", self.contracts.broker, &call, U256::ZERO).await
+    }
+
+    /// Ends a session key, no earlier than an unlock would be through: what it signed before stays good.
+    pub async fn revoke_session_key(&self, key: Address) -> Result<Mined, ChainError> {
+        let call = TicketBroker::revokeSessionKeyCall { key };
+        self.execute("revoke session key", self.contracts.broker, &call, U256::ZERO).await
+    }
+
+    /// The terms of a payer's session key: expiry (unix seconds) and daily cap (wei). `None` when it is none.
+    pub async fn session_key(&self, payer: Address, key: Address) -> Result<Option<(u64, U256)>, ChainError> {
+        let terms = viewed("session key", self.broker.sessionKey(payer, key).call()).await?;
+        Ok((!terms.expiry.is_zero()).then(|| (terms.expiry.to(), terms.dailyCap.to())))
     }
 
     /// Lets `carrier` redeem for the signer, or no longer. The money goes to the signer in any case.

@@ -143,6 +143,8 @@ fn refused(error: &TicketBroker::TicketBrokerErrors) -> Option<u64> {
         E::NotAWinner(e) => Some(e.nonce),
         E::WrongSigner(e) => Some(e.nonce),
         E::LockTooSmall(e) => Some(e.nonce),
+        E::SessionKeyExpired(e) => Some(e.nonce),
+        E::DailyCapExceeded(e) => Some(e.nonce),
         _ => None,
     }
 }

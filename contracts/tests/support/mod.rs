@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, aliases::U40, aliases::U96, keccak256};
 use alloy::signers::local::PrivateKeySigner;
+use millrace_contracts::bindings::MillraceToken;
 use millrace_contracts::devnet::{Devnet, Genesis};
-use millrace_contracts::{Addresses, Chain, Redemption, deploy};
+use millrace_contracts::{Addresses, Chain, Redemption, Step, deploy};
 use millrace_tickets::{Domain, Signed, Ticket};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -134,6 +135,12 @@ pub struct Parties {
 }
 
 impl Parties {
+    /// MILL from the deployer, who holds the supply.
+    pub async fn give_tokens(&self, to: Address, value: U256) {
+        let call = MillraceToken::transferCall { to, value };
+        self.payer.make(&Step::call("send MILL", self.contracts.token, &call)).await.unwrap();
+    }
+
     /// A ticket to the payee that wins; `n` orders them.
     pub fn winner(&self, n: u64) -> Redemption {
         winner(&payer(), self.payee.address(), &self.payer.domain(), n, |_| ())
@@ -183,6 +190,11 @@ pub fn stranger() -> PrivateKeySigner {
 
 fn key(name: &str) -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256(name)).unwrap()
+}
+
+/// Another key on each call.
+pub fn some_key() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&some_hash()).unwrap()
 }
 
 /// Another 32 bytes on each call.

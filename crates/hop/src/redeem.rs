@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::{Chain, ChainError, Fate, Redemption, Revert, Stage};
 use millrace_store::{Store, StoreError, Winner, WinnerState};
+use millrace_tickets::least_face_value;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -24,6 +25,8 @@ const INTERVAL: Duration = Duration::from_secs(2);
 const BATCH: u32 = 16;
 /// A winner that was refused so often for a reason that may pass is given up, with that reason.
 const MAX_ATTEMPTS: u32 = 20;
+/// The credit is weighed against the cost of a claim this often: gas prices swing within hours.
+const CLAIM_EVERY: Duration = Duration::from_secs(600);
 /// A database is pruned this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -69,7 +72,7 @@ impl Redeemer {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut pruned = Instant::now();
+        let (mut pruned, mut weighed) = (Instant::now(), None::<Instant>);
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
@@ -77,6 +80,12 @@ impl Redeemer {
             }
             if let Err(error) = self.step().await {
                 warn!(%error, "redemption waits");
+            }
+            if weighed.is_none_or(|weighed| weighed.elapsed() >= CLAIM_EVERY) {
+                weighed = Some(Instant::now());
+                if let Err(error) = self.claim().await {
+                    warn!(%error, "the credit waits at the broker");
+                }
             }
             if pruned.elapsed() >= PRUNE_EVERY {
                 pruned = Instant::now();
@@ -94,6 +103,17 @@ impl Redeemer {
         }
         self.follow().await?;
         self.redeem_due().await
+    }
+
+    /// Has the credit paid out that redeemed winners have brought, once it is worth a good many times what that costs.
+    pub async fn claim(&self) -> Result<(), RedeemError> {
+        let me = self.chain.address();
+        let credit = self.chain.credit(me).await?;
+        if !credit.is_zero() && credit >= least_face_value(self.chain.claim_cost(me).await?) {
+            let tx = self.chain.claim(me).await?;
+            info!(wei = %credit, %tx, "the credit is claimed");
+        }
+        Ok(())
     }
 
     /// Takes up what has become of every transaction.
