@@ -241,7 +241,7 @@ contract EquivocationTest is StakeBase {
         vm.assertTrue(!done, "proved");
     }
 
-    function test_P10_nodes_sign_in_the_domain_of_the_broker() public {
+    function test_P10_nodes_sign_in_the_domain_of_the_broker() public view {
         (, string memory name, string memory version, uint256 chain, address verifier,,) = broker.eip712Domain();
         bytes32 kind = keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
         bytes32 domain = keccak256(abi.encode(kind, keccak256(bytes(name)), keccak256(bytes(version)), chain, verifier));
