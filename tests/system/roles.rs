@@ -5,8 +5,10 @@ use crate::media::{Publisher, cuts};
 use crate::network::alone;
 use crate::playlist::Watch;
 use crate::process::{signal, tail, wait_for, wait_for_exit};
+use alloy::primitives::U256;
 use alloy::signers::local::PrivateKeySigner;
-use millrace_contracts::{Addresses, deploy};
+use millrace_contracts::bindings::MillraceToken;
+use millrace_contracts::{Addresses, Chain, Step, deploy};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -110,8 +112,17 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (_anvil, url) = anvil(dir.path());
-    let contracts = block_on(deploy(&url, account(&url))).unwrap();
+    let deployer = account(&url);
+    let contracts = block_on(deploy(&url, deployer.clone())).unwrap();
     let [b, o, t] = std::array::from_fn(|_| account(&url));
+    let treasury = block_on(Chain::connect(&url, contracts, deployer)).unwrap();
+    for bonded in [&o, &t] {
+        let call = MillraceToken::transferCall {
+            to: bonded.address(),
+            value: U256::from(1000) * U256::from(10).pow(U256::from(18)),
+        };
+        block_on(treasury.make(&Step::call("send MILL", contracts.token, &call))).unwrap();
+    }
     let start = |name, signer, section: &str| role(dir.path(), &url, &contracts, name, signer, section);
 
     let (orchestrator, o_ready) = start("orchestrator", &o, "listen = \"127.0.0.1:0\"\n");
