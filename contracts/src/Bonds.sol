@@ -209,13 +209,14 @@ abstract contract Bonds is IFeePool {
         return _worth(stakes[node], stakes[node].bondedShares);
     }
 
-    /// @notice What may be slashed at a node's own expense, and whether it works: what other contracts ask, in one slot.
-    /// @return roles bit mask; 0 when it has left
-    /// @return bond its own bonded tokens
-    /// @return unbonding its own tokens on their way out
-    function standing(address node) external view returns (uint8 roles, uint96 bond, uint96 unbonding) {
-        Stake storage s = stakes[node];
-        return (s.roles, s.bond, s.unbonding);
+    /// @notice A node's roles, a bit mask; 0 when it is not registered.
+    function rolesOf(address node) external view returns (uint8) {
+        return stakes[node].roles;
+    }
+
+    /// @notice A node's own tokens, bonded or on their way out: what a slash in parts of it counts, since to unbond first must not help.
+    function ownStake(address node) external view returns (uint256) {
+        return uint256(stakes[node].bond) + stakes[node].unbonding;
     }
 
     /// @notice The delegators' pool of a node. A share is worth tokens / shares.
@@ -259,11 +260,10 @@ abstract contract Bonds is IFeePool {
         s.unbonding += amount;
         s.withdrawableAt = uint40(block.timestamp) + UNBONDING_PERIOD;
         emit BondChanged(msg.sender, left, s.unbonding, s.withdrawableAt);
-        if (s.roles == 0) return;
-        if (left == 0) {
+        if (left == 0 && s.roles != 0) {
             s.roles = 0;
             emit NodeLeft(msg.sender);
-        } else {
+        } else if (s.roles != 0) {
             _requireLeastBond(left);
         }
     }
@@ -366,14 +366,15 @@ abstract contract Bonds is IFeePool {
     /// @dev The operator's part is what the pool's leaves, so nothing of the value sent is lost but the rounding of each claim.
     function payFees(address node) external payable {
         Stake storage s = stakes[node];
-        uint256 bonded = s.bondedShares;
-        uint256 pooled;
-        if (bonded != 0) {
-            uint256 worth = delegated(node);
+        uint256 worth = delegated(node);
+        uint256 pooled = 0;
+        if (worth != 0) {
+            uint256 bonded = s.bondedShares;
             uint256 rest = msg.value - msg.value * _commission(s) / BPS;
-            // A node that took all of its own bond out may have a pool that was slashed to nothing.
-            uint256 part = worth == 0 ? 0 : rest * worth / (s.bond + worth);
-            uint256 perShare = part * SCALE / bonded;
+            // Below 2^256: wei and tokens are below 2^96 each, SCALE below 2^60.
+            uint256 perShare = rest * worth * SCALE / ((s.bond + worth) * bonded);
+            // What all shares together can claim of it, so that the claims are covered: not what went into the division.
+            // slither-disable-next-line divide-before-multiply
             pooled = Math.ceilDiv(perShare * bonded, SCALE);
             s.feesPerShare += perShare.toUint160();
         }
@@ -389,6 +390,8 @@ abstract contract Bonds is IFeePool {
         if (amount == 0) revert NothingToClaim();
         d.fees = 0;
         emit FeesClaimed(node, msg.sender, amount);
+        // A plain transfer's 2,300 gas would shut contract accounts out; the state is written before.
+        // slither-disable-next-line low-level-calls
         (bool paid,) = msg.sender.call{value: amount}("");
         if (!paid) revert TransferFailed(msg.sender);
     }

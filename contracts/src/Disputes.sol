@@ -187,6 +187,8 @@ contract Disputes is Committee {
         if (signer != ticket.payer) revert DifferentSigner(signer, ticket.payer);
         address payer = _recover(broker.digest(ticket), ticketSig);
         if (payer != signer) {
+            // The cap bounds what a key pays, not what it has signed.
+            // slither-disable-next-line unused-return
             (uint40 expiry,) = broker.sessionKey(signer, payer);
             if (ticket.expiry > expiry) revert WrongSigner(payer, signer);
         }
@@ -240,6 +242,8 @@ contract Disputes is Committee {
         proven[key] = true;
         uint96 taken = _slashOwn(signer, parameters.get(EQUIVOCATION_BPS), msg.sender);
         if (taken == 0) revert NothingToSlash(signer);
+        // The registry calls nobody but the token, and the proof is used up.
+        // slither-disable-next-line reentrancy-events
         emit EquivocationProven(signer, kind, subject, msg.sender, taken);
     }
 
