@@ -12,7 +12,6 @@ use millrace_node::files::Lock;
 use millrace_node::telemetry::{self, LogConfig};
 use millrace_store::{Store, Winner};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::Failure;
 use crate::cli::act::{confirm, say, show};
@@ -21,7 +20,7 @@ use crate::cli::{Common, Desk};
 
 /// All winners are final within this: a batch takes some blocks, and two follow it.
 const REDEEM_TIMEOUT: Duration = Duration::from_secs(300);
-/// Between two looks at the database.
+/// Between two looks at the transactions.
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn tickets(common: Common) -> Result<(), Failure> {
@@ -98,18 +97,17 @@ pub(super) async fn redeem(common: Common) -> Result<(), Failure> {
     telemetry::init(&LogConfig { filter: "error,millrace=warn".into(), ..LogConfig::default() })?;
     let account =
         Account::open("wallet", &data_dir, desk.options.clone(), desk.chain.contracts(), desk.signer.clone()).await?;
-    let stop = CancellationToken::new();
-    let redeeming = tokio::spawn(account.redeemer(1, 0).run(stop.clone()));
+    let mut redeemer = account.redeemer(1, 0);
     let settled = async {
-        while !account.store.replay().await?.is_empty() {
+        loop {
+            redeemer.step().await?;
+            if account.store.replay().await?.is_empty() {
+                return Ok::<_, Failure>(());
+            }
             tokio::time::sleep(POLL).await;
         }
-        Ok::<_, Failure>(())
     };
-    let outcome = tokio::time::timeout(REDEEM_TIMEOUT, settled).await;
-    stop.cancel();
-    redeeming.await?;
-    outcome.map_err(|_| {
+    tokio::time::timeout(REDEEM_TIMEOUT, settled).await.map_err(|_| {
         Failure(format!("not all winners are final after {} s: run it again later", REDEEM_TIMEOUT.as_secs()), 1)
     })??;
     let after = balance(&desk).await?;

@@ -67,4 +67,5 @@ fn winners_that_wait_are_shown_and_redeemed() {
     let report = wallet(&["claim", "--yes", "--json"]).json();
     assert_eq!(figure(&report["after"]["credit_wei"]), U256::ZERO);
     assert!(figure(&report["after"]["coin_wei"]) > figure(&report["before"]["coin_wei"]));
+    wallet(&["claim", "--yes"]).refused("has no credit");
 }
