@@ -83,7 +83,8 @@ impl Net {
     }
 
     async fn open(&self, n: u8, dir: TempDir) -> Node {
-        self.open_at(n, dir, ChainOptions::from(&self.devnet.rpc_url())).await
+        let at = ChainOptions { confirmations: 2, ..ChainOptions::from(&self.devnet.rpc_url()) };
+        self.open_at(n, dir, at).await
     }
 
     /// The same by other endpoints, or with another patience.
