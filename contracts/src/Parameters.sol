@@ -37,8 +37,8 @@ contract Parameters is IParameters {
     }
 
     event ParameterSet(bytes32 indexed key, uint256 value);
-    event TreasurySet(address treasury);
-    event GuardianSet(address guardian);
+    event TreasurySet(address indexed treasury);
+    event GuardianSet(address indexed guardian);
     event StoppedDeposits(uint40 until);
     event ResumedDeposits();
 

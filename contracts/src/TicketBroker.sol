@@ -373,7 +373,9 @@ contract TicketBroker is EIP712 {
         emit Funded(payer, payee, msg.value, locked);
     }
 
+    /// @dev To the payer of a lock or the payee of a credit, whose own money it is, and after the state has changed.
     function _pay(address to, uint256 amount) private {
+        // slither-disable-next-line arbitrary-send-eth
         (bool paid,) = to.call{value: amount}("");
         if (!paid) revert TransferFailed(to);
     }
