@@ -9,6 +9,7 @@ use alloy::primitives::U256;
 use alloy::signers::local::PrivateKeySigner;
 use millrace_contracts::bindings::MillraceToken;
 use millrace_contracts::{Addresses, Chain, Step, deploy};
+use millrace_node::keys::{create_key, read_passphrase};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -86,11 +87,16 @@ fn role(
 ) -> (Process, Value) {
     let data = dir.join(role);
     std::fs::create_dir(&data).unwrap();
-    let mut key = File::options().create_new(true).write(true).mode(0o600).open(data.join("identity.key")).unwrap();
-    std::io::Write::write_all(&mut key, alloy::hex::encode(signer.to_bytes()).as_bytes()).unwrap();
+    // One of them has its key under a passphrase.
+    let secret = data.join("passphrase");
+    let mut file = File::options().create_new(true).write(true).mode(0o600).open(&secret).unwrap();
+    std::io::Write::write_all(&mut file, b"the river under the wheel\n").unwrap();
+    let passphrase = (role == "transcoder").then(|| read_passphrase(&secret).unwrap());
+    create_key(&data.join("identity.key"), signer, passphrase.as_ref()).unwrap();
+    let passphrase_file = if passphrase.is_some() { secret } else { PathBuf::new() };
     let config = dir.join(format!("{role}.toml"));
     let text = format!(
-        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\n\n\
+        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\npassphrase_file = {passphrase_file:?}\n\n\
          [chain]\nrpc_url = {url:?}\nregistry = \"{}\"\nbroker = \"{}\"\n\n[{role}]\n{section}",
         contracts.registry, contracts.broker
     );
