@@ -169,6 +169,11 @@ impl Place {
         self.devnet.advance(Duration::from_secs(hours * 3600));
     }
 
+    /// Half an hour: what is so many hours away is then the same number of them away for the rest of the test.
+    fn advance_half_an_hour(&self) {
+        self.devnet.advance(Duration::from_secs(1800));
+    }
+
     /// How many transactions an account has sent.
     fn nonce(&self, who: &str) -> Value {
         self.rpc("eth_getTransactionCount", serde_json::json!([key(who).address(), "latest"]))

@@ -60,6 +60,7 @@ fn a_node_registers_with_one_transaction_and_leaves_in_seven_days() {
     place.json("bob", &["stake", "unbond", "all"]);
     assert_eq!(place.json("bob", &["stake", "show"])["roles"], "none: not registered");
     place.advance(100);
+    place.advance_half_an_hour();
     place.run("bob", &["stake", "withdraw", "--yes"]).refused("67 h from now");
     place.advance(68);
     assert_eq!(figure(&place.json("bob", &["stake", "withdraw"])["after"]["my_tokens_units"]), ether(1000));
