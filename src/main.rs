@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `up` | the whole network on this machine, with an embedded chain and a demo stream |
 //! | `broadcaster`, `orchestrator`, `transcoder` | one role, by its section of the configuration |
+//! | `wallet` | keys, coin, locks, winners, by hand |
+//! | `stake` | bonds, delegations, sampling secrets, disputes, by hand |
 //! | `deploy` | the contracts onto a chain |
 //! | `bench` | the figures of the whole line, measured |
 //! | `docs` | the reference pages, from the code |
@@ -14,11 +16,14 @@
 
 mod bench;
 mod children;
+mod cli;
 mod demo;
 mod deploy;
 mod docs;
 mod role;
+mod stake;
 mod up;
+mod wallet;
 mod worker;
 
 use std::process::ExitCode;
@@ -58,6 +63,12 @@ fn main() -> ExitCode {
         Some(("deploy", flags)) => {
             deploy::DeployArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(deploy::main)
         }
+        Some(("wallet", flags)) => {
+            wallet::WalletArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(wallet::main)
+        }
+        Some(("stake", flags)) => {
+            stake::StakeArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(stake::main)
+        }
         Some(("bench", flags)) => {
             bench::BenchArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(bench::main)
         }
@@ -85,6 +96,13 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(up::UpArgs::augment_args(Command::new("up")).about("The whole network on this machine"))
+        .subcommand(
+            wallet::WalletArgs::augment_args(Command::new("wallet")).about("Keys, coin, locks and winners, by hand"),
+        )
+        .subcommand(
+            stake::StakeArgs::augment_args(Command::new("stake"))
+                .about("Bonds, delegations, sampling secrets and disputes, by hand"),
+        )
         .subcommand(deploy::DeployArgs::augment_args(Command::new("deploy")).about("Put the contracts onto a chain"))
         .subcommand(bench::BenchArgs::augment_args(Command::new("bench")).about("Measure the whole line"))
         .subcommand(docs::DocsArgs::augment_args(Command::new("docs")).about("Write the reference pages"))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millrace_contracts::Addresses;
+use millrace_contracts::{AddressBook, Addresses, BookError, ChainOptions, find};
 use millrace_hop::Account;
 use millrace_hop::account::parse;
 use millrace_hop::api::{About, router};
@@ -14,7 +14,7 @@ use millrace_node::config::{Config, ConfigError, Schema, Section, environment};
 use millrace_node::metrics::Metrics;
 use millrace_node::role::Serving;
 use millrace_node::sections::{CHAIN_DOCS, ChainConfig, NODE_DOCS, NodeConfig};
-use millrace_node::shutdown::Shutdown;
+use millrace_node::shutdown::{EXIT_USAGE, Shutdown};
 use millrace_node::telemetry::{self, LOG_DOCS, LogConfig};
 use millrace_node::{files, http, keys, version};
 use serde::Serialize;
@@ -118,7 +118,8 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     }
     let node: NodeConfig = config.section("node")?;
     let data_dir = PathBuf::from(&node.data_dir);
-    let identity = keys::load_or_create(&data_dir)?;
+    let identity = identity(&node, &data_dir)?;
+    let _lock = files::Lock::take(&data_dir)?; // two nodes with one key would contradict each other
     let chain: ChainConfig = config.section("chain")?;
     let listen: SocketAddr = parse("node.http_listen", &node.http_listen).map_err(Failure::usage)?;
     let listener = TcpListener::bind(listen).await.map_err(|e| {
@@ -162,6 +163,19 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     Ok(())
 }
 
+/// The node's identity; its key's passphrase is in the file that the configuration or the environment names.
+fn identity(node: &NodeConfig, data_dir: &Path) -> Result<millrace_wire::Identity, Failure> {
+    let configured = Some(PathBuf::from(&node.passphrase_file)).filter(|path| !path.as_os_str().is_empty());
+    let file = configured.or_else(|| std::env::var_os(keys::PASSPHRASE_VARIABLE).map(PathBuf::from));
+    let passphrase = file.as_deref().map(keys::read_passphrase).transpose().map_err(Failure::usage)?;
+    let identity = keys::load_or_create(data_dir, passphrase.as_ref())?;
+    let path = data_dir.join(keys::IDENTITY_FILE);
+    if keys::stated_address(&path)?.is_none() {
+        warn!(path = %path.display(), "the key is not encrypted: `millrace wallet encrypt` does it");
+    }
+    Ok(identity)
+}
+
 /// What a role is started with.
 struct Start<'a> {
     config: &'a Config,
@@ -200,6 +214,41 @@ impl Start<'_> {
     }
 }
 
+/// The chain and the folder of a node, from its configuration file, whatever its role is.
+pub fn node_and_chain(path: &Path) -> Result<(NodeConfig, ChainConfig), ConfigError> {
+    let text = std::fs::read_to_string(path).unwrap_or_default(); // a file that cannot be read is named below
+    let table: toml::Table = toml::from_str(&text).unwrap_or_default();
+    let role = ROLES.iter().find(|role| table.contains_key(role.name)).unwrap_or(&ROLES[0]);
+    let schema = role.schema()?;
+    let flags = Command::new(role.name).args(schema.args());
+    let flags = flags.get_matches_from([role.name.as_ref(), "--config".as_ref(), path.as_os_str()]);
+    let config = schema.load(&flags, environment())?;
+    Ok((config.section("node")?, config.section("chain")?))
+}
+
+/// How the chain is reached.
+pub fn chain_options(chain: &ChainConfig) -> ChainOptions {
+    ChainOptions {
+        rpc_urls: std::iter::once(&chain.rpc_url).chain(&chain.rpc_urls).cloned().collect(),
+        confirmations: chain.confirmations,
+        ..ChainOptions::from("")
+    }
+}
+
+/// Where the contracts are: by the address book, which the chain is compared with, or by two addresses.
+pub async fn contracts(chain: &ChainConfig) -> Result<Addresses, Failure> {
+    if !chain.address_book.is_empty() {
+        let book = AddressBook::load(Path::new(&chain.address_book)).map_err(Failure::usage)?;
+        return book.check(chain_options(chain)).await.map_err(|error| match error {
+            BookError::Chain(error) => error.into(),
+            error => Failure::usage(error),
+        });
+    }
+    let registry = parse("chain.registry", &chain.registry).map_err(Failure::usage)?;
+    let broker = parse("chain.broker", &chain.broker).map_err(Failure::usage)?;
+    Ok(find(chain_options(chain), registry, broker).await?)
+}
+
 /// Opens the account, waiting a while for a chain that is still starting.
 async fn account(
     node: &NodeConfig,
@@ -207,17 +256,18 @@ async fn account(
     data_dir: &Path,
     identity: &millrace_wire::Identity,
 ) -> Result<Account, Failure> {
-    let contracts = Addresses {
-        registry: parse("chain.registry", &chain.registry).map_err(Failure::usage)?,
-        broker: parse("chain.broker", &chain.broker).map_err(Failure::usage)?,
-    };
     let waiting = tokio::time::Instant::now();
     loop {
-        let opened = Account::open(&node.name, data_dir, &chain.rpc_url, contracts, identity.signer().clone()).await;
-        match opened {
+        let opened = async {
+            let contracts = contracts(chain).await?;
+            let signer = identity.signer().clone();
+            Ok(Account::open(&node.name, data_dir, chain_options(chain), contracts, signer).await?)
+        };
+        match opened.await {
             Ok(account) => return Ok(account),
-            Err(error) if waiting.elapsed() >= CHAIN_TIMEOUT => return Err(error.into()),
-            Err(error) => warn!(%error, "waiting for the chain"),
+            Err(error @ Failure(_, EXIT_USAGE)) => return Err(error),
+            Err(error) if waiting.elapsed() >= CHAIN_TIMEOUT => return Err(error),
+            Err(Failure(error, _)) => warn!(%error, "waiting for the chain"),
         }
         tokio::time::sleep(CHAIN_RETRY).await;
     }

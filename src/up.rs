@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256, utils::parse_ether};
+use millrace_contracts::bindings::MillraceToken;
 use millrace_contracts::devnet::{Devnet, Genesis};
-use millrace_contracts::{Addresses, deploy};
+use millrace_contracts::{AddressBook, Chain, DeployPlan, Deployment, Step};
 use millrace_node::shutdown::Shutdown;
 use millrace_node::telemetry::{self, LogConfig};
 use millrace_node::{files, keys};
@@ -33,6 +34,11 @@ const FIRST_TRANSCODER_PORT: u16 = 8082;
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The deployer and treasury of the embedded chain: play money under a key that everybody knows.
 const DEPLOYER: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+/// MILL that the deployer sends each node: some bonds and delegations.
+const NODE_TOKENS: &str = "10000";
+/// The address book's name in the data folder.
+const ADDRESS_BOOK: &str = "addresses.json";
 
 /// The command line of `millrace up`.
 #[derive(Debug, Clone, clap::Args)]
@@ -169,14 +175,15 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
         for leftover in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "ready.json"] {
             let _ = std::fs::remove_file(folder.join(leftover)); // it is usually not there
         }
-        addresses.push(keys::load_or_create(&folder)?.address());
+        addresses.push(keys::load_or_create(&folder, None)?.address());
     }
 
-    let (chain, contracts) = start_chain(&addresses, ports.rpc).await?;
+    let book = data.join(ADDRESS_BOOK);
+    let chain = start_chain(&addresses, ports.rpc, &book).await?;
     let rpc_url = chain.rpc_url().to_string();
-    info!(rpc = %rpc_url, registry = %contracts.registry, broker = %contracts.broker, "embedded chain is up, contracts deployed");
+    info!(rpc = %rpc_url, address_book = %book.display(), "embedded chain is up, contracts deployed");
 
-    let config = Configs { data: &data, rpc_url: &rpc_url, contracts, args: &args };
+    let config = Configs { data: &data, rpc_url: &rpc_url, book: &book, args: &args };
     let o_toml = config.orchestrator(ports.quic, ports.orchestrator).map_err(io(&data))?;
     let orchestrator = Child::start("orchestrator", &data, &o_toml).await?;
     let o_ready = orchestrator.ready(START_TIMEOUT, &stop).await?;
@@ -239,6 +246,8 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
 const ATTEMPT_MS: i64 = 6_000;
 /// Megapixels a second that each transcoder takes on: two streams of three renditions from 720p30.
 const CAPACITY: i64 = 100;
+/// The embedded chain is never reorganised; two blocks let one see a redemption go from mined to final.
+const CONFIRMATIONS: i64 = 2;
 /// The public name of the demo's stream.
 const STREAM_NAME: &str = "demo";
 /// The public name of a second stream, for one's own encoder beside the demo.
@@ -248,7 +257,8 @@ fn second_key(key: &str) -> String {
     format!("{key}-2")
 }
 
-async fn start_chain(nodes: &[Address], port: u16) -> Result<(Devnet, Addresses), UpError> {
+/// The embedded chain with all contracts, the address book in `book`, and tokens for `nodes`.
+async fn start_chain(nodes: &[Address], port: u16, book: &Path) -> Result<Devnet, UpError> {
     let chain = |e: &dyn std::fmt::Display| UpError::Chain(e.to_string());
     let deployer: alloy::signers::local::PrivateKeySigner = DEPLOYER.parse().map_err(|e| chain(&e))?;
     let ether = |amount: &str| parse_ether(amount).unwrap_or(U256::ZERO);
@@ -257,14 +267,26 @@ async fn start_chain(nodes: &[Address], port: u16) -> Result<(Devnet, Addresses)
     let genesis = Genesis { accounts, base_fee: BASE_FEE, chain_id: CHAIN_ID, block_time: Some(BLOCK_TIME) };
     let listen = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let devnet = Devnet::start(listen, genesis).await.map_err(|e| chain(&e))?;
-    let contracts = deploy(devnet.rpc_url().as_ref(), deployer).await.map_err(|e| chain(&e))?;
-    Ok((devnet, contracts))
+    let (rpc_url, plan) = (devnet.rpc_url(), DeployPlan::of_one(deployer.address()));
+    let mut deployment = Deployment::plan(&rpc_url, deployer.clone(), &plan, None).await.map_err(|e| chain(&e))?;
+    let save = |deployed: &AddressBook| {
+        files::write_atomically(book, &serde_json::to_vec_pretty(deployed).map_err(std::io::Error::other)?)
+    };
+    deployment.run(save).await.map_err(|e| chain(&e))?;
+    // The deployer holds the supply.
+    let contracts = deployment.book().addresses().map_err(|e| chain(&e))?;
+    let treasury = Chain::connect(&rpc_url, contracts, deployer).await.map_err(|e| chain(&e))?;
+    for &to in nodes {
+        let call = MillraceToken::transferCall { to, value: ether(NODE_TOKENS) };
+        treasury.make(&Step::call("send MILL", contracts.token, &call)).await.map_err(|e| chain(&e))?;
+    }
+    Ok(devnet)
 }
 
 struct Configs<'a> {
     data: &'a Path,
     rpc_url: &'a str,
-    contracts: Addresses,
+    book: &'a Path,
     args: &'a UpArgs,
 }
 
@@ -284,8 +306,8 @@ impl Configs<'_> {
         node.extend(peers);
         let mut chain = toml::Table::new();
         chain.insert("rpc_url".into(), self.rpc_url.into());
-        chain.insert("registry".into(), self.contracts.registry.to_string().into());
-        chain.insert("broker".into(), self.contracts.broker.to_string().into());
+        chain.insert("confirmations".into(), CONFIRMATIONS.into());
+        chain.insert("address_book".into(), self.book.to_string_lossy().into_owned().into());
         let mut all = toml::Table::new();
         all.insert("node".into(), node.into());
         all.insert("chain".into(), chain.into());

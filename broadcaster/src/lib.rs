@@ -118,6 +118,8 @@ pub async fn start(
     let work = tokio::spawn(async move {
         let (sender, publications) = mpsc::channel(PUBLICATIONS);
         let serving = tokio::spawn(server.run(sender, stop.clone()));
+        // A broadcaster wins nothing; what it locks for others has to reach the chain all the same.
+        let settling = tokio::spawn(node.account.redeemer(1, 0).run(stop.clone()));
         // The connections outlast the streams, so that the last segments are delivered and paid.
         let hang_up = CancellationToken::new();
         let connections = tokio::spawn({
@@ -130,8 +132,8 @@ pub async fn start(
             warn!("segments on their way were given up");
         }
         hang_up.cancel();
-        for task in [serving, connections] {
-            let _ = task.await; // both end by their tokens
+        for task in [serving, connections, settling] {
+            let _ = task.await; // all end by their tokens
         }
         node.account.store.close().await;
     });

@@ -1,128 +1,132 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
+import {Bonds} from "./Bonds.sol";
+import {IParameters} from "./IParameters.sol";
+import {MillraceToken} from "./MillraceToken.sol";
+
 /// @title Registry: who works in the network, where it answers, and what it stands to lose
-/// @notice An orchestrator or a transcoder puts down a bond in the chain's own coin and publishes its roles, its service URI and the
-/// fingerprint of its TLS key. Peers refuse a connection whose key is not the published one. What is not here: delegation and
-/// slashing, and any power of anyone over another's bond.
-contract Registry {
-    /// @notice Roles are a bit mask: a node may have both.
+/// @notice A node puts down a bond and publishes its roles, its service URI and the fingerprint of its TLS key. Peers refuse a
+/// connection whose key is not the published one. The money behind it is in Bonds. Several calls in one transaction: `multicall`, for
+/// example `permitBond`, `setCommission` and `register`.
+contract Registry is Bonds, Multicall {
+    /// @notice Role of a node that sells transcoding and answers for its workers. Roles are a bit mask.
     uint8 public constant ORCHESTRATOR = 1;
+    /// @notice Role of a node that transcodes.
     uint8 public constant TRANSCODER = 2;
-
-    /// @notice The least bond, in wei: enough that a thousand sham nodes cost something, little enough for one GPU.
-    uint96 public constant MIN_BOND = 0.01 ether;
-
-    /// @notice Seconds between the start of unbonding and the withdrawal: longer than a dispute over the node's last segment can take.
-    uint40 public constant UNBONDING_PERIOD = 7 days;
+    /// @notice Role of a node that may sit on the committees of Disputes.
+    uint8 public constant CHECKER = 4;
 
     /// @notice The longest service URI, in bytes: a host name of the longest legal kind and a port.
     uint256 public constant MAX_URI_LENGTH = 280;
 
-    /// @param bond wei that stand behind the node's work
-    /// @param unbonding wei on their way out
-    /// @param withdrawableAt when the unbonding wei can be withdrawn, in unix seconds; 0 when none are on their way
-    /// @param roles bit mask of ORCHESTRATOR and TRANSCODER; 0 when the node is not registered
+    /// @notice A node's whole record.
+    /// @param bond tokens of its own that stand behind its work
+    /// @param unbonding tokens of its own on their way out
+    /// @param withdrawableAt unix second from which those can be withdrawn; 0 when none are on their way
+    /// @param delegated tokens delegated to it and bonded
+    /// @param delegatedUnbonding tokens delegated to it and on their way out
+    /// @param commission its part of all fees before they are shared, in basis points
+    /// @param nextCommission the commission that was announced, in basis points
+    /// @param nextCommissionAt unix second from which that one holds; 0 when none was announced
+    /// @param roles bit mask of ORCHESTRATOR, TRANSCODER and CHECKER; 0 when the node is not registered
     /// @param fingerprint keccak256 of the TLS key's SubjectPublicKeyInfo in DER
     /// @param serviceURI where the node answers
-    struct Node {
+    struct NodeView {
         uint96 bond;
         uint96 unbonding;
         uint40 withdrawableAt;
+        uint96 delegated;
+        uint96 delegatedUnbonding;
+        uint16 commission;
+        uint16 nextCommission;
+        uint40 nextCommissionAt;
         uint8 roles;
         bytes32 fingerprint;
         string serviceURI;
     }
 
+    /// @dev What a node publishes, besides its roles.
+    struct Publication {
+        bytes32 fingerprint;
+        string serviceURI;
+    }
+
+    /// @dev Kept when a node leaves, so that `update` alone brings it back.
+    mapping(address node => Publication) private publications;
+
+    /// @notice A node published itself, or published something new.
+    /// @param node the node
+    /// @param roles bit mask
+    /// @param fingerprint keccak256 of the TLS key's SubjectPublicKeyInfo in DER
+    /// @param serviceURI where it answers
     event NodeUpdated(address indexed node, uint8 roles, bytes32 fingerprint, string serviceURI);
-    event BondChanged(address indexed node, uint96 bond, uint96 unbonding, uint40 withdrawableAt);
-    event NodeLeft(address indexed node);
 
+    /// @notice Registered nodes use `update` and `addBond`.
     error AlreadyRegistered(address node);
-    error NotRegistered(address node);
+    /// @notice No role, or one that does not exist.
     error UnknownRoles(uint8 roles);
+    /// @notice The service URI is too long.
     error UriTooLong(uint256 length, uint256 limit);
-    error BondTooLow(uint256 bond, uint256 least);
-    error BondTooLarge(uint256 bond);
-    error NothingToWithdraw();
-    error StillUnbonding(uint40 withdrawableAt);
-    error TransferFailed(address to);
+    /// @notice The permit was refused, and what is allowed without it does not suffice.
+    error AllowanceTooSmall(uint256 allowance, uint256 amount);
 
-    mapping(address => Node) private nodes;
+    /// @param token_ what bonds are in
+    /// @param parameters_ where governed values are read
+    /// @param sampling_ may slash
+    /// @param disputes_ may slash
+    constructor(MillraceToken token_, IParameters parameters_, address sampling_, address disputes_)
+        Bonds(token_, parameters_, sampling_, disputes_)
+    {}
 
     /// @notice The node's whole record; all zero for a stranger.
-    function node(address who) external view returns (Node memory) {
-        return nodes[who];
+    function node(address who) external view returns (NodeView memory) {
+        Stake storage s = stakes[who];
+        uint96 bonded = _worth(s, s.bondedShares);
+        uint16 commission = _commission(s);
+        bool waiting = block.timestamp < s.nextCommissionAt;
+        return NodeView({
+            bond: s.bond,
+            unbonding: s.unbonding,
+            withdrawableAt: s.withdrawableAt,
+            delegated: bonded,
+            delegatedUnbonding: s.tokens - bonded,
+            commission: commission,
+            nextCommission: waiting ? s.nextCommission : 0,
+            nextCommissionAt: waiting ? s.nextCommissionAt : 0,
+            roles: s.roles,
+            fingerprint: publications[who].fingerprint,
+            serviceURI: publications[who].serviceURI
+        });
     }
 
-    /// @notice Joins with the value sent as bond.
-    function register(uint8 roles, string calldata serviceURI, bytes32 fingerprint) external payable {
-        if (nodes[msg.sender].roles != 0) revert AlreadyRegistered(msg.sender);
-        _publish(roles, serviceURI, fingerprint);
-        _setBond(nodes[msg.sender], msg.value);
+    /// @notice Joins with `bond` tokens, or comes back with as many more.
+    function register(uint8 roles, string calldata serviceURI, bytes32 fingerprint, uint96 bond) external {
+        if (stakes[msg.sender].roles != 0) revert AlreadyRegistered(msg.sender);
+        _addBond(bond);
+        update(roles, serviceURI, fingerprint);
     }
 
-    /// @notice Publishes new roles, URI and fingerprint; the bond stays.
-    function update(uint8 roles, string calldata serviceURI, bytes32 fingerprint) external {
-        _registered();
-        _publish(roles, serviceURI, fingerprint);
-    }
-
-    /// @notice Adds the value sent to one's own bond.
-    function addBond() external payable {
-        Node storage self = _registered();
-        _setBond(self, uint256(self.bond) + msg.value);
-    }
-
-    /// @notice Starts to take `amount` wei out. The whole bond leaves the registry at once; a part must leave at least the least bond.
-    /// Wei already on their way join in and wait for the new date.
-    function startUnbond(uint96 amount) external {
-        Node storage self = _registered();
-        if (amount > self.bond) revert BondTooLow(self.bond, amount);
-        self.unbonding += amount;
-        self.withdrawableAt = uint40(block.timestamp) + UNBONDING_PERIOD;
-        if (amount == self.bond) {
-            self.roles = 0;
-            self.bond = 0;
-            emit BondChanged(msg.sender, 0, self.unbonding, self.withdrawableAt);
-            emit NodeLeft(msg.sender);
-        } else {
-            _setBond(self, self.bond - amount);
-        }
-    }
-
-    /// @notice Pays out what has unbonded.
-    function withdrawBond() external {
-        Node storage self = nodes[msg.sender];
-        uint96 amount = self.unbonding;
-        if (amount == 0) revert NothingToWithdraw();
-        if (block.timestamp < self.withdrawableAt) revert StillUnbonding(self.withdrawableAt);
-        self.unbonding = 0;
-        self.withdrawableAt = 0;
-        emit BondChanged(msg.sender, self.bond, 0, 0);
-        (bool paid,) = msg.sender.call{value: amount}("");
-        if (!paid) revert TransferFailed(msg.sender);
-    }
-
-    function _registered() private view returns (Node storage self) {
-        self = nodes[msg.sender];
-        if (self.roles == 0) revert NotRegistered(msg.sender);
-    }
-
-    function _publish(uint8 roles, string calldata serviceURI, bytes32 fingerprint) private {
-        if (roles == 0 || roles > (ORCHESTRATOR | TRANSCODER)) revert UnknownRoles(roles);
+    /// @notice Publishes new roles, URI and fingerprint; the bond stays and must be the least one of the day. This is also how a node
+    /// comes back that was slashed below it and has added to its bond.
+    function update(uint8 roles, string calldata serviceURI, bytes32 fingerprint) public {
+        Stake storage s = stakes[msg.sender];
+        _requireLeastBond(s.bond);
+        if (roles == 0 || roles > (ORCHESTRATOR | TRANSCODER | CHECKER)) revert UnknownRoles(roles);
         if (bytes(serviceURI).length > MAX_URI_LENGTH) revert UriTooLong(bytes(serviceURI).length, MAX_URI_LENGTH);
-        Node storage self = nodes[msg.sender];
-        self.roles = roles;
-        self.fingerprint = fingerprint;
-        self.serviceURI = serviceURI;
+        s.roles = roles;
+        publications[msg.sender] = Publication(fingerprint, serviceURI);
         emit NodeUpdated(msg.sender, roles, fingerprint, serviceURI);
     }
 
-    function _setBond(Node storage self, uint256 bond) private {
-        if (bond < MIN_BOND) revert BondTooLow(bond, MIN_BOND);
-        if (bond > type(uint96).max) revert BondTooLarge(bond);
-        self.bond = uint96(bond);
-        emit BondChanged(msg.sender, self.bond, self.unbonding, self.withdrawableAt);
+    /// @notice Allows this contract `amount` of the sender's tokens by a signed permit, for a `multicall` that needs no earlier
+    /// transaction. A permit that somebody else has already carried to the token does no harm.
+    function permitBond(uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s) external {
+        try token.permit(msg.sender, address(this), amount, deadline, v, r, s) {}
+        catch {
+            uint256 allowance = token.allowance(msg.sender, address(this));
+            if (allowance < amount) revert AllowanceTooSmall(allowance, amount);
+        }
     }
 }

@@ -18,6 +18,46 @@ sol!(
     "artifacts/TicketBroker.json"
 );
 
+sol!(
+    #[sol(rpc)]
+    #[derive(Debug, PartialEq, Eq)]
+    MillraceToken,
+    "artifacts/MillraceToken.json"
+);
+
+sol!(
+    #[sol(rpc)]
+    #[derive(Debug, PartialEq, Eq)]
+    TimelockController,
+    "artifacts/TimelockController.json"
+);
+
+sol!(
+    #[sol(rpc)]
+    #[derive(Debug, PartialEq, Eq)]
+    Parameters,
+    "artifacts/Parameters.json"
+);
+
+sol!(
+    #[sol(rpc)]
+    #[derive(Debug, PartialEq, Eq)]
+    Sampling,
+    "artifacts/Sampling.json"
+);
+
+pub use disputes::Disputes;
+
+/// Apart from the rest, since it brings the broker's `Ticket` once more.
+pub mod disputes {
+    alloy::sol!(
+        #[sol(rpc)]
+        #[derive(Debug, PartialEq, Eq)]
+        Disputes,
+        "artifacts/Disputes.json"
+    );
+}
+
 impl From<millrace_tickets::Ticket> for TicketBroker::Ticket {
     fn from(t: millrace_tickets::Ticket) -> Self {
         let millrace_tickets::Ticket {

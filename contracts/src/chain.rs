@@ -1,29 +1,48 @@
 //! The client: one signer's view of the registry and the ticket broker, and its transactions on them.
 //!
-//! Everything is awaited under a bound, and a transaction that the contract would refuse is not sent. What was sent and
-//! whether it stays on the chain is for the caller to keep: nothing is stored here.
+//! Everything is awaited under a bound, and a transaction that the contract would refuse is not sent. One that is sent is in
+//! an [`Outbox`] first, and stays there until it can no longer leave the chain.
+//!
+//! - `options`, `endpoints`: where the chain answers. `outbox`: what is on its way.
+//! - `sender`: sends. `tend`: looks after what was sent. `gas`: what it costs.
+//! - `steps`: any call, shown before it is made. `refusal`: why not, in words. `stake`: registry, bond, sampling secrets.
+//! - `deploy`, `book`: the contracts onto a chain, and where they are.
 
+mod book;
+mod deploy;
+mod endpoints;
 mod error;
+mod gas;
+mod options;
+mod outbox;
+mod refusal;
 mod sender;
+mod stake;
+mod steps;
+mod tend;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256, aliases::U96};
+use alloy::primitives::{Address, B256, Bytes, U256, aliases::U40};
 use alloy::providers::{DynProvider, Provider};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
-use millrace_tickets::{Domain, Signature65, Ticket};
+use millrace_tickets::{Domain, Signature65, Signed, Ticket};
 use serde::{Deserialize, Serialize};
 
-use crate::bindings::{Registry, TicketBroker};
+use crate::bindings::TicketBroker;
+pub use book::{AddressBook, BookError, CONTRACTS, Deployed};
+pub use deploy::{Creation, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployment, deploy};
+pub use endpoints::{EndpointFault, EndpointStatus};
 pub use error::{ChainError, Revert};
-use sender::{Sender, timed, viewed};
-
-/// Role bit of an orchestrator in the registry.
-pub const ORCHESTRATOR: u8 = 1;
-
-/// Role bit of a transcoder in the registry.
-pub const TRANSCODER: u8 = 2;
+pub use options::{ChainOptions, DEFAULT_CONFIRMATIONS};
+pub use outbox::{Fate, Outbox, OutboxError, SignedTx, Stage, Written};
+pub use refusal::status_name;
+use sender::{Order, Sender, timed, viewed};
+use stake::narrow;
+pub use stake::{CHECKER, EPOCH, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
+pub use steps::{Quote, Step, StepError};
 
 /// Bound on waiting for a transaction to be mined, in the calls that wait: half a dozen blocks of the slowest chain.
 const MINED_TIMEOUT: Duration = Duration::from_secs(90);
@@ -31,29 +50,21 @@ const MINED_TIMEOUT: Duration = Duration::from_secs(90);
 /// The most winners in one transaction: some 700,000 gas, well inside a block anywhere.
 const MAX_WINNERS: usize = 64;
 
-/// Gas of redeeming one winner, and of each more in a batch, rounded up from what the tests measure.
-const REDEEM_GAS: (u64, u64) = (50_000, 10_500);
-
 /// Where the contracts are on a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
+    /// `MillraceToken.sol`, what bonds are in.
+    pub token: Address,
+    /// `Parameters.sol`.
+    pub parameters: Address,
     /// `Registry.sol`.
     pub registry: Address,
     /// `TicketBroker.sol`, also the domain of all signatures.
     pub broker: Address,
-}
-
-/// What the registry says of a node.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Bit mask of [`ORCHESTRATOR`] and [`TRANSCODER`].
-    pub roles: u8,
-    /// Bond, wei.
-    pub bond: U256,
-    /// keccak256 of the TLS key's SubjectPublicKeyInfo.
-    pub fingerprint: B256,
-    /// Where the node answers.
-    pub uri: String,
+    /// `Sampling.sol`.
+    pub sampling: Address,
+    /// `Disputes.sol`.
+    pub disputes: Address,
 }
 
 /// The state between a payer and a payee in the broker.
@@ -87,6 +98,8 @@ pub struct Mined {
     pub tx: B256,
     /// The block's number.
     pub block: u64,
+    /// The block's hash.
+    pub block_hash: B256,
     /// Whether it did what it should; a transaction that reverted in its block did nothing but cost gas.
     pub success: bool,
     /// Gas units.
@@ -101,37 +114,40 @@ pub struct Mined {
 #[derive(Clone)]
 pub struct Chain {
     sender: Sender,
+    signer: PrivateKeySigner,
     contracts: Addresses,
-    registry: Registry::RegistryInstance<DynProvider>,
     broker: TicketBroker::TicketBrokerInstance<DynProvider>,
 }
 
-/// Deploys both contracts and waits until they are mined. The addresses depend on the signer and its nonce alone.
-pub async fn deploy(rpc_url: &str, signer: PrivateKeySigner) -> Result<Addresses, ChainError> {
-    let sender = Sender::connect(rpc_url, signer).await?;
-    let create = async |what, code: &Bytes| {
-        let tx = sender.send(what, TxKind::Create, code.clone(), U256::ZERO).await?;
-        let mined = sender.wait(tx, MINED_TIMEOUT).await?;
-        mined.contract.filter(|_| mined.success).ok_or(ChainError::Rpc { what, reason: "creation failed".into() })
-    };
-    Ok(Addresses {
-        registry: create("deploy the registry", &Registry::BYTECODE).await?,
-        broker: create("deploy the ticket broker", &TicketBroker::BYTECODE).await?,
-    })
-}
-
 impl Chain {
-    /// Connects, and checks that there is code at both addresses.
-    pub async fn connect(rpc_url: &str, contracts: Addresses, signer: PrivateKeySigner) -> Result<Self, ChainError> {
-        let sender = Sender::connect(rpc_url, signer).await?;
+    /// Connects, and checks that there is code at both addresses. What it sends is kept in memory: for programs that wait
+    /// for it. A URL will do for `at`.
+    pub async fn connect(
+        at: impl Into<ChainOptions>,
+        contracts: Addresses,
+        signer: PrivateKeySigner,
+    ) -> Result<Self, ChainError> {
+        Self::on(Sender::connect(at, signer.clone(), None).await?, signer, contracts).await
+    }
+
+    /// The same with an outbox that outlives the process. Someone has to call [`Chain::tend`] now and then.
+    pub async fn connect_with(
+        outbox: Arc<dyn Outbox>,
+        at: impl Into<ChainOptions>,
+        contracts: Addresses,
+        signer: PrivateKeySigner,
+    ) -> Result<Self, ChainError> {
+        Self::on(Sender::connect(at, signer.clone(), Some(outbox)).await?, signer, contracts).await
+    }
+
+    async fn on(sender: Sender, signer: PrivateKeySigner, contracts: Addresses) -> Result<Self, ChainError> {
         for (name, address) in [("registry", contracts.registry), ("ticket broker", contracts.broker)] {
             if timed("code", sender.provider.get_code_at(address)).await?.is_empty() {
                 return Err(ChainError::NoContract { name, address });
             }
         }
-        let registry = Registry::new(contracts.registry, sender.provider.clone());
         let broker = TicketBroker::new(contracts.broker, sender.provider.clone());
-        Ok(Self { sender, contracts, registry, broker })
+        Ok(Self { sender, signer, contracts, broker })
     }
 
     /// EIP-155 chain id.
@@ -164,58 +180,20 @@ impl Chain {
         timed("balance", self.sender.provider.get_balance(of)).await
     }
 
-    /// What redeeming `winners` of one payer in one transaction costs now, wei: gas at the next block's price, from the fee history.
-    pub async fn redemption_cost(&self, winners: u64) -> Result<U256, ChainError> {
-        let fees = timed("fee history", self.sender.provider.estimate_eip1559_fees()).await?;
-        // The maximum fee is twice the base fee and the tip, so that a transaction survives a rise. The price to expect is without the doubling.
-        let price =
-            fees.max_fee_per_gas.saturating_sub(fees.max_priority_fee_per_gas) / 2 + fees.max_priority_fee_per_gas;
-        let gas = REDEEM_GAS.1.saturating_mul(winners.saturating_sub(1)).saturating_add(REDEEM_GAS.0);
-        Ok(U256::from(gas) * U256::from(price))
+    /// The endpoints, and which of them are set aside.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.sender.endpoints.status()
     }
 
-    /// The registry's record of a node; `None` for a stranger and for a node that has left.
-    pub async fn node(&self, who: Address) -> Result<Option<NodeRecord>, ChainError> {
-        let node = viewed("registry node", self.registry.node(who).call()).await?;
-        Ok((node.roles != 0).then(|| NodeRecord {
-            roles: node.roles,
-            bond: node.bond.to(),
-            fingerprint: node.fingerprint,
-            uri: node.serviceURI,
-        }))
+    /// Looks once after every transaction of the outbox: sends it again where that helps, and says what has become of it.
+    /// What is [`Stage::Final`] or [`Stage::Lost`] stays there until the caller has noted it and calls [`Chain::settle`].
+    pub async fn tend(&self) -> Result<Vec<Fate>, ChainError> {
+        self.sender.tend().await
     }
 
-    /// The least bond that the registry takes, wei.
-    pub async fn min_bond(&self) -> Result<U256, ChainError> {
-        Ok(viewed("least bond", self.registry.MIN_BOND().call()).await?.to())
-    }
-
-    /// Sees to it that the registry has this record, with at least this bond, and waits for it. Sends nothing when it has.
-    pub async fn register(&self, roles: u8, uri: &str, fingerprint: B256, bond: U256) -> Result<(), ChainError> {
-        let Some(node) = self.node(self.address()).await? else {
-            let call = Registry::registerCall { roles, serviceURI: uri.to_owned(), fingerprint };
-            return self.execute("register", self.contracts.registry, &call, bond).await.map(drop);
-        };
-        if (node.roles, node.uri.as_str(), node.fingerprint) != (roles, uri, fingerprint) {
-            let call = Registry::updateCall { roles, serviceURI: uri.to_owned(), fingerprint };
-            self.execute("update the registry", self.contracts.registry, &call, U256::ZERO).await?;
-        }
-        if node.bond < bond {
-            let call = Registry::addBondCall {};
-            self.execute("add bond", self.contracts.registry, &call, bond - node.bond).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes `amount` wei of the own bond on its way out.
-    pub async fn start_unbond(&self, amount: U256) -> Result<Mined, ChainError> {
-        let call = Registry::startUnbondCall { amount: narrow(amount)? };
-        self.execute("start unbonding", self.contracts.registry, &call, U256::ZERO).await
-    }
-
-    /// Withdraws what has unbonded.
-    pub async fn withdraw_bond(&self) -> Result<Mined, ChainError> {
-        self.execute("withdraw bond", self.contracts.registry, &Registry::withdrawBondCall {}, U256::ZERO).await
+    /// Forgets a nonce whose fate was noted.
+    pub async fn settle(&self, nonce: u64) -> Result<(), ChainError> {
+        Ok(self.sender.outbox.settle(nonce).await?)
     }
 
     /// The state between a payer and a payee.
@@ -261,26 +239,61 @@ impl Chain {
 
     /// Redeems winners, all or none, and returns the transaction's hash without waiting for it. The signer must be their
     /// payee, or a carrier that the payee named. Within a pair they must come in the order of their nonces; at most 64.
+    /// Its fees never exceed the sum of their face values.
     pub async fn redeem(&self, winners: &[Redemption]) -> Result<B256, ChainError> {
-        if winners.is_empty() || winners.len() > MAX_WINNERS {
-            let n = winners.len();
-            return Err(ChainError::Input(format!("redeem: {n} winners in one transaction, 1 to {MAX_WINNERS} go")));
-        }
-        let input = if let [only] = winners {
-            let Ticket { payer, payee, .. } = only.ticket;
-            TicketBroker::redeemCall { payer, payee, winner: compact(only) }.abi_encode()
-        } else {
-            let batches = winners
-                .chunk_by(|a, b| (a.ticket.payer, a.ticket.payee) == (b.ticket.payer, b.ticket.payee))
-                .map(|of_pair| TicketBroker::Batch {
-                    payer: of_pair[0].ticket.payer,
-                    payee: of_pair[0].ticket.payee,
-                    winners: of_pair.iter().map(compact).collect(),
-                })
-                .collect();
-            TicketBroker::redeemBatchCall { batches }.abi_encode()
+        let domain = self.domain();
+        let digest =
+            |winner: &Redemption| Signed { body: winner.ticket.clone(), signature: winner.signature }.digest(&domain);
+        let order = Order {
+            what: "redeem",
+            to: self.contracts.broker.into(),
+            input: redeem_input(winners)?,
+            value: U256::ZERO,
+            worth: Some(winners.iter().map(|winner| U256::from(winner.ticket.faceValue)).sum()),
+            redeems: &winners.iter().map(digest).collect::<Vec<_>>(),
+            once: false,
         };
-        self.sender.send("redeem", self.contracts.broker.into(), input.into(), U256::ZERO).await
+        self.sender.submit(order).await
+    }
+
+    /// What winners have brought `payee` and is not paid out yet, wei.
+    pub async fn credit(&self, payee: Address) -> Result<U256, ChainError> {
+        viewed("credit", self.broker.credit(payee).call()).await
+    }
+
+    /// Has `payee`'s credit paid out, to it or, if others have delegated to it, shared out by the registry; returns the
+    /// transaction's hash without waiting for it. Anyone may. Its fees never exceed the credit.
+    pub async fn claim(&self, payee: Address) -> Result<B256, ChainError> {
+        let order = Order {
+            what: "claim",
+            to: self.contracts.broker.into(),
+            input: TicketBroker::claimCall { payee }.abi_encode().into(),
+            value: U256::ZERO,
+            worth: Some(self.credit(payee).await?),
+            redeems: &[],
+            once: true,
+        };
+        self.sender.submit(order).await
+    }
+
+    /// Lets `key` sign the signer's tickets: none that expires after `expiry` (unix seconds), and of each UTC day of issue
+    /// no more winners for each payee than `daily_cap` wei. These terms never change.
+    pub async fn set_session_key(&self, key: Address, expiry: u64, daily_cap: U256) -> Result<Mined, ChainError> {
+        let expiry = U40::from(expiry.min(U40::MAX.to()));
+        let call = TicketBroker::setSessionKeyCall { key, expiry, dailyCap: narrow(daily_cap)? };
+        self.execute("set session key", self.contracts.broker, &call, U256::ZERO).await
+    }
+
+    /// Ends a session key, no earlier than an unlock would be through: what it signed before stays good.
+    pub async fn revoke_session_key(&self, key: Address) -> Result<Mined, ChainError> {
+        let call = TicketBroker::revokeSessionKeyCall { key };
+        self.execute("revoke session key", self.contracts.broker, &call, U256::ZERO).await
+    }
+
+    /// The terms of a payer's session key: expiry (unix seconds) and daily cap (wei). `None` when it is none.
+    pub async fn session_key(&self, payer: Address, key: Address) -> Result<Option<(u64, U256)>, ChainError> {
+        let terms = viewed("session key", self.broker.sessionKey(payer, key).call()).await?;
+        Ok((!terms.expiry.is_zero()).then(|| (terms.expiry.to(), terms.dailyCap.to())))
     }
 
     /// Lets `carrier` redeem for the signer, or no longer. The money goes to the signer in any case.
@@ -306,7 +319,10 @@ impl Chain {
         call: &impl SolCall,
         value: U256,
     ) -> Result<Mined, ChainError> {
-        let tx = self.sender.send(what, to.into(), call.abi_encode().into(), value).await?;
+        // A second call while the first is on its way, as after a restart, is the first.
+        let input = call.abi_encode().into();
+        let order = Order { what, to: to.into(), input, value, worth: None, redeems: &[], once: true };
+        let tx = self.sender.submit(order).await?;
         self.mined(what, tx).await
     }
 
@@ -321,9 +337,24 @@ impl Chain {
     }
 }
 
-fn narrow(amount: U256) -> Result<U96, ChainError> {
-    U96::checked_from_limbs_slice(amount.as_limbs())
-        .ok_or_else(|| ChainError::Input(format!("{amount} wei do not fit 96 bits")))
+fn redeem_input(winners: &[Redemption]) -> Result<Bytes, ChainError> {
+    if winners.is_empty() || winners.len() > MAX_WINNERS {
+        let n = winners.len();
+        return Err(ChainError::Input(format!("redeem: {n} winners in one transaction, 1 to {MAX_WINNERS} go")));
+    }
+    if let [only] = winners {
+        let Ticket { payer, payee, .. } = only.ticket;
+        return Ok(TicketBroker::redeemCall { payer, payee, winner: compact(only) }.abi_encode().into());
+    }
+    let batches = winners
+        .chunk_by(|a, b| (a.ticket.payer, a.ticket.payee) == (b.ticket.payer, b.ticket.payee))
+        .map(|of_pair| TicketBroker::Batch {
+            payer: of_pair[0].ticket.payer,
+            payee: of_pair[0].ticket.payee,
+            winners: of_pair.iter().map(compact).collect(),
+        })
+        .collect();
+    Ok(TicketBroker::redeemBatchCall { batches }.abi_encode().into())
 }
 
 /// A winner as the broker takes it: 64 bytes of signature (EIP-2098), and nothing that its batch says once.
@@ -331,11 +362,14 @@ fn compact(winner: &Redemption) -> TicketBroker::Winner {
     let Redemption { ticket, payee_rand, signature } = winner;
     let mut vs = B256::from_slice(&signature.0[32..64]);
     vs[0] |= if signature.0[64] == 28 { 0x80 } else { 0 };
+    // The broker counts a ticket's life from its issue time: one that no life gives is one that it refuses.
+    let life = ticket.expiry.to::<u64>().saturating_sub(ticket.nonce >> 24);
+    let terms = U256::from(ticket.faceValue) << 160
+        | U256::from(ticket.winProb) << 96
+        | U256::from(ticket.nonce) << 32
+        | U256::from(u32::try_from(life).unwrap_or(u32::MAX));
     TicketBroker::Winner {
-        faceValue: ticket.faceValue,
-        winProb: ticket.winProb,
-        nonce: ticket.nonce,
-        expiry: ticket.expiry,
+        terms,
         payeeRand: *payee_rand,
         payerRand: ticket.payerRand,
         workHash: ticket.workHash,

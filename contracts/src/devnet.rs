@@ -1,9 +1,13 @@
 //! An EVM chain in this process that answers Ethereum JSON-RPC over HTTP: for `millrace up`, where wallets, explorers and
 //! our own [`crate::Chain`] use it as they would any other, and for tests, which own its clock.
 //!
-//! A transaction is executed and mined in a block of its own as soon as it arrives, or refused: there is no pool, so a
-//! nonce must be the next one. The latest state alone is kept, and the newest [`ledger::KEPT_BLOCKS`] blocks. The base fee is the
-//! genesis' and never moves. What is not here: a state trie (the header's state root is zero), peers, reorganisations, a disk.
+//! A transaction is executed and mined in a block of its own as soon as it can be; one with a later nonce, or that offers
+//! less than the base fee, waits. The latest state alone is kept, and the newest [`ledger::KEPT_BLOCKS`] blocks. The base fee
+//! is the genesis' and moves only when its owner moves it. What is not here: a state trie (the header's state root is zero),
+//! peers, a disk.
+//!
+//! Its owner can make it as unpleasant as public chains are: [`Devnet::hold`], [`Devnet::drop_waiting`], [`Devnet::reorg`],
+//! [`Devnet::set_base_fee`], each also by RPC under the name that anvil has for it.
 //!
 //! - `ledger`: state, blocks, execution.
 //! - `views`: blocks, transactions, receipts and logs as JSON-RPC shows them.
@@ -136,6 +140,39 @@ impl Devnet {
         let mut ledger = self.shared.ledger();
         ledger.increase_time(time.as_secs());
         ledger.mine(now(), None);
+    }
+
+    /// Mines empty blocks.
+    pub fn mine(&self, blocks: u64) {
+        let mut ledger = self.shared.ledger();
+        (0..blocks).for_each(|_| ledger.mine(now(), None));
+    }
+
+    /// Takes transactions from now on without mining them.
+    pub fn hold(&self) {
+        self.shared.ledger().hold(true, now());
+    }
+
+    /// Mines those that wait, and others as they come.
+    pub fn release(&self) {
+        self.shared.ledger().hold(false, now());
+    }
+
+    /// Forgets the transactions that wait, as a full mempool does; returns how many.
+    pub fn drop_waiting(&self) -> usize {
+        self.shared.ledger().drop_waiting(None)
+    }
+
+    /// Replaces the newest blocks, at most [`ledger::KEPT_CHANGES`], by a longer branch of empty ones. Their transactions wait
+    /// again: on [`Devnet::hold`] they stay out, otherwise the new branch has them in its next blocks. False when there are
+    /// not so many.
+    pub fn reorg(&self, depth: usize) -> bool {
+        self.shared.ledger().reorg(depth, now())
+    }
+
+    /// The base fee of the blocks to come, wei per gas.
+    pub fn set_base_fee(&self, base_fee: u64) {
+        self.shared.ledger().set_base_fee(base_fee, now());
     }
 
     /// Stops listening, answers what is under way, and ends.

@@ -3,39 +3,14 @@ pragma solidity 0.8.37;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {TicketBroker} from "../src/TicketBroker.sol";
-import {Base} from "./Base.sol";
+import {PairBase, Vm} from "./Base.sol";
 
 /// @notice The broker's rules one by one. P-numbers are the properties of the protocol, by which the names start.
-contract TicketBrokerTest is Base {
-    uint256 constant PAYER_KEY = 0xB0B;
-    address payer = vm.addr(PAYER_KEY);
-    address payee = address(0xA11CE);
-    address stranger = address(0x57A6);
-    uint64 first = nonceAt(START, 0);
-
-    function setUp() public {
-        vm.warp(START);
-        broker = new TicketBroker();
-        vm.deal(payer, 100 ether);
-        vm.deal(stranger, 100 ether);
-        vm.prank(payer);
-        broker.fund{value: 1 ether}(payee);
-    }
-
-    function redeem(TicketBroker.Winner memory w) internal {
-        vm.prank(payee);
-        broker.redeem(payer, payee, w);
-    }
-
-    function refuse(TicketBroker.Winner memory w, bytes memory reason) internal {
-        vm.expectRevert(reason);
-        redeem(w);
-    }
-
-    function test_a_winner_pays_its_face_value_out_of_the_lock() public {
+contract TicketBrokerTest is PairBase {
+    function test_a_winner_moves_its_face_value_from_the_lock_to_the_credit() public {
         redeem(winner(PAYER_KEY, payee, first));
         TicketBroker.Pair memory p = broker.pair(payer, payee);
-        vm.assertEq(payee.balance, FACE, "paid");
+        vm.assertEq(broker.credit(payee), FACE, "credited");
         vm.assertEq(p.locked, 1 ether - FACE, "locked");
         vm.assertEq(p.lastNonce, first, "nonce");
     }
@@ -86,7 +61,7 @@ contract TicketBrokerTest is Base {
             refuse(w, abi.encodeWithSelector(TicketBroker.LockTooSmall.selector, first, 1 ether, face));
         } else {
             redeem(w);
-            vm.assertEq(payee.balance, face, "paid");
+            vm.assertEq(broker.credit(payee), face, "credited");
         }
     }
 
@@ -115,14 +90,14 @@ contract TicketBrokerTest is Base {
         redeem(winner(PAYER_KEY, payee, first));
     }
 
-    function test_P7_a_carrier_that_the_payee_named_redeems_and_the_money_goes_to_the_payee() public {
+    function test_P7_a_carrier_that_the_payee_named_redeems_and_the_payee_is_credited() public {
         TicketBroker.Winner memory w = winner(PAYER_KEY, payee, first);
         vm.prank(payee);
         broker.setCarrier(stranger, true);
         vm.prank(stranger);
         broker.redeem(payer, payee, w);
-        vm.assertEq(payee.balance, FACE, "payee");
-        vm.assertEq(stranger.balance, 100 ether, "carrier");
+        vm.assertEq(broker.credit(payee), FACE, "payee");
+        vm.assertEq(broker.credit(stranger), 0, "carrier");
     }
 
     function testFuzz_P8_no_withdrawal_before_unlock(uint40 wait, uint96 amount) public {
@@ -179,6 +154,39 @@ contract TicketBrokerTest is Base {
         refuse(w, abi.encodeWithSelector(ECDSA.ECDSAInvalidSignatureS.selector, high));
     }
 
+    /// @notice ECDSA lets the payer sign one digest in as many ways as there are nonces k: each draws the same, and one alone is paid.
+    function testFuzz_P9_another_signature_of_the_same_ticket_is_no_other_draw(uint64 winProb, uint256 k) public {
+        (TicketBroker.Ticket memory t, bytes32 payeeRand) = winning(payer, payee, first);
+        t.winProb = winProb;
+        TicketBroker.Winner memory w = seal(PAYER_KEY, t, payeeRand);
+        TicketBroker.Winner memory other = seal(PAYER_KEY, t, payeeRand);
+        (other.r, other.vs) = signWith(bound(k, 1, ORDER - 1), broker.digest(t));
+        vm.assume(other.r != w.r);
+        bytes memory lost = abi.encodeWithSelector(TicketBroker.NotAWinner.selector, first);
+        bool wins = uint64(uint256(keccak256(abi.encode(payer, payee, first, payeeRand, t.payerRand)))) < winProb;
+        if (wins) redeem(other);
+        else refuse(other, lost);
+        refuse(w, wins ? abi.encodeWithSelector(TicketBroker.NonceNotRising.selector, first, first) : lost);
+    }
+
+    /// @dev ECDSA by the payer's key with a chosen k: r = x(kG), s = (digest + r * key) / k, the lower of the two.
+    function signWith(uint256 k, bytes32 digest) internal returns (bytes32, bytes32) {
+        Vm.Wallet memory point = vm.createWallet(k);
+        uint256 r = point.publicKeyX % ORDER;
+        uint256 inverse = power(k, ORDER - 2);
+        uint256 s = mulmod(inverse, addmod(uint256(digest) % ORDER, mulmod(r, PAYER_KEY, ORDER), ORDER), ORDER);
+        uint256 parity = point.publicKeyY & 1;
+        if (s > ORDER / 2) (s, parity) = (ORDER - s, parity ^ 1);
+        return (bytes32(r), bytes32(s | parity << 255));
+    }
+
+    function power(uint256 base, uint256 exponent) internal pure returns (uint256 result) {
+        for (result = 1; exponent != 0; exponent >>= 1) {
+            if (exponent & 1 == 1) result = mulmod(result, base, ORDER);
+            base = mulmod(base, base, ORDER);
+        }
+    }
+
     function testFuzz_P10_a_ticket_for_another_chain_fails(uint64 chain) public {
         uint256 home = 31337; // forge's own
         chain = uint64(bound(chain, 1, type(uint64).max - 1));
@@ -192,32 +200,26 @@ contract TicketBrokerTest is Base {
 
     function test_P10_a_ticket_for_another_contract_fails() public {
         TicketBroker here = broker;
-        broker = new TicketBroker();
+        broker = new TicketBroker(parameters, pool);
         TicketBroker.Winner memory w = winner(PAYER_KEY, payee, first);
         broker = here;
         refuseSigner(w);
     }
 
     function testFuzz_P10_a_ticket_that_was_changed_fails(uint8 field, uint256 to) public {
-        TicketBroker.Winner memory w = winner(PAYER_KEY, payee, first);
+        (TicketBroker.Ticket memory t, bytes32 payeeRand) = winning(payer, payee, first);
+        TicketBroker.Winner memory w = seal(PAYER_KEY, t, payeeRand);
         bytes32 before = keccak256(abi.encode(w));
         field = uint8(bound(field, 0, 6));
-        if (field == 0) w.faceValue = uint96(bound(to, 0, 1 ether));
-        if (field == 1) w.winProb = uint64(bound(to, ALWAYS - 1000, ALWAYS));
-        if (field == 2) w.nonce = uint64(bound(to, first, nonceAt(START + 60, 0)));
-        if (field == 3) w.expiry = uint40(bound(to, START, type(uint40).max));
+        if (field == 0) t.faceValue = uint96(bound(to, 0, 1 ether));
+        if (field == 1) t.winProb = uint64(bound(to, ALWAYS - 1000, ALWAYS));
+        if (field == 2) t.nonce = uint64(bound(to, first, nonceAt(START + 60, 0)));
+        if (field == 3) t.expiry = uint40(bound(to, START, START + type(uint32).max));
         if (field == 4) w.payeeRand = bytes32(to);
         if (field == 5) w.payerRand = bytes32(to);
         if (field == 6) w.workHash = bytes32(to);
+        w.terms = packed(t);
         if (keccak256(abi.encode(w)) != before) refuseSigner(w);
-    }
-
-    /// @dev The recovered address is anyone's: only the error's name is asserted.
-    function refuseSigner(TicketBroker.Winner memory w) internal {
-        vm.prank(payee);
-        (bool done, bytes memory reason) = address(broker).call(abi.encodeCall(TicketBroker.redeem, (payer, payee, w)));
-        vm.assertTrue(!done, "redeemed");
-        vm.assertEq(bytes32(bytes4(reason)), bytes32(TicketBroker.WrongSigner.selector), "reason");
     }
 
     function test_expiry_counts_to_its_last_second() public {
@@ -228,18 +230,57 @@ contract TicketBrokerTest is Base {
         redeem(w);
     }
 
-    function testFuzz_P16_a_batch_equals_its_winners_one_by_one(uint8 size) public {
-        uint256 n = bound(size, 1, 16);
-        TicketBroker.Winner[] memory winners = new TicketBroker.Winner[](n);
-        for (uint256 i = 0; i < n; ++i) {
-            winners[i] = winner(PAYER_KEY, payee, nonceAt(START, i));
+    /// @notice Some tickets by the session key, one perhaps stale: the batch does what its winners do in order, or nothing.
+    function testFuzz_P16_a_batch_equals_its_winners_one_by_one(uint8 size, uint16 bySession, uint8 stale) public {
+        vm.prank(payer);
+        broker.setSessionKey(session, uint40(START + 30 days), 1 ether);
+        TicketBroker.Winner[] memory winners = new TicketBroker.Winner[](bound(size, 1, 16));
+        for (uint256 i = 0; i < winners.length; ++i) {
+            uint256 key = bySession >> i & 1 == 1 ? SESSION_KEY : PAYER_KEY;
+            winners[i] = winnerBy(key, payer, payee, nonceAt(START, i == stale ? 0 : i + 1));
         }
+        uint256 start = vm.snapshotState();
+        bool allPass = true;
+        for (uint256 i = 0; i < winners.length; ++i) {
+            vm.prank(payee);
+            try broker.redeem(payer, payee, winners[i]) {}
+            catch {
+                allPass = false;
+            }
+        }
+        bytes32 singles = state();
+        vm.revertToState(start);
+        bytes32 untouched = state();
         vm.prank(payee);
-        broker.redeemBatch(batchOf(payer, payee, winners));
-        TicketBroker.Pair memory p = broker.pair(payer, payee);
-        vm.assertEq(payee.balance, n * FACE, "paid");
-        vm.assertEq(p.locked, 1 ether - n * FACE, "locked");
-        vm.assertEq(p.lastNonce, nonceAt(START, n - 1), "nonce");
+        try broker.redeemBatch(batchOf(payer, payee, winners)) {
+            vm.assertTrue(allPass, "the batch passed what a single is refused for");
+            vm.assertEq(state(), singles, "state");
+        } catch {
+            vm.assertTrue(!allPass, "the batch was refused, no single was");
+            vm.assertEq(state(), untouched, "state");
+        }
+    }
+
+    function state() internal view returns (bytes32) {
+        (uint40 day, uint96 amount) = broker.spent(payer, payee, session);
+        return keccak256(abi.encode(broker.pair(payer, payee), broker.credit(payee), day, amount));
+    }
+
+    function test_P16_batches_of_several_payers_go_in_one_transaction() public {
+        uint256 otherKey = 0xB0B2;
+        vm.prank(stranger);
+        broker.fundFor{value: 1 ether}(vm.addr(otherKey), payee);
+        TicketBroker.Winner[] memory winners = new TicketBroker.Winner[](1);
+        TicketBroker.Winner[] memory others = new TicketBroker.Winner[](1);
+        winners[0] = winner(PAYER_KEY, payee, first);
+        others[0] = winner(otherKey, payee, first);
+        TicketBroker.Batch[] memory batches = new TicketBroker.Batch[](2);
+        batches[0] = TicketBroker.Batch(payer, payee, winners);
+        batches[1] = TicketBroker.Batch(vm.addr(otherKey), payee, others);
+        vm.prank(payee);
+        broker.redeemBatch(batches);
+        vm.assertEq(broker.credit(payee), 2 * FACE, "credited");
+        vm.assertEq(broker.pair(vm.addr(otherKey), payee).locked, 1 ether - FACE, "lock of the other payer");
     }
 
     function test_P16_a_batch_is_all_or_nothing() public {
@@ -250,7 +291,7 @@ contract TicketBrokerTest is Base {
         vm.expectRevert(abi.encodeWithSelector(TicketBroker.NonceNotRising.selector, first, first));
         vm.prank(payee);
         broker.redeemBatch(batches);
-        vm.assertEq(payee.balance, 0, "paid");
+        vm.assertEq(broker.credit(payee), 0, "credited");
     }
 
     function testFuzz_P17_a_nonce_more_than_a_minute_ahead_is_refused(uint64 ahead) public {
@@ -259,39 +300,5 @@ contract TicketBrokerTest is Base {
         TicketBroker.Winner memory w = winner(PAYER_KEY, payee, nonce);
         if (ahead <= 60) redeem(w);
         else refuse(w, abi.encodeWithSelector(TicketBroker.NonceInFuture.selector, nonce));
-    }
-
-    function test_a_payee_that_calls_back_in_is_paid_once() public {
-        Greedy greedy = new Greedy(broker, payer);
-        vm.prank(payer);
-        broker.fund{value: 1 ether}(address(greedy));
-        TicketBroker.Winner memory w = winner(PAYER_KEY, address(greedy), first);
-        greedy.redeem(w);
-        vm.assertEq(address(greedy).balance, FACE, "paid");
-        vm.assertTrue(greedy.refused(), "the second redemption");
-    }
-}
-
-/// @notice A payee that redeems the same winner again while it is being paid.
-contract Greedy {
-    TicketBroker immutable broker;
-    address immutable payer;
-    TicketBroker.Winner held;
-    bool public refused;
-
-    constructor(TicketBroker broker_, address payer_) {
-        (broker, payer) = (broker_, payer_);
-    }
-
-    function redeem(TicketBroker.Winner calldata w) external {
-        held = w;
-        broker.redeem(payer, address(this), w);
-    }
-
-    receive() external payable {
-        try broker.redeem(payer, address(this), held) {}
-        catch {
-            refused = true;
-        }
     }
 }

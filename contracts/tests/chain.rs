@@ -18,11 +18,12 @@ mod support;
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256, aliases::U40, aliases::U96};
-use millrace_contracts::{Chain, ChainError, NodeRecord, ORCHESTRATOR, TRANSCODER};
+use millrace_contracts::bindings::Registry;
+use millrace_contracts::{Chain, ChainError, NodeRecord, ORCHESTRATOR, Step, StepError, TRANSCODER};
 use millrace_tickets::Domain;
 use serde_json::{Value, json};
 
-use support::{ETHER, EXPIRY, FACE, Node, payee, payer, some_hash, stranger, winner};
+use support::{ETHER, EXPIRY, FACE, Node, payee, payer, some_hash, some_key, stranger, winner};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -42,6 +43,7 @@ on_both_chains! {
     a_node_registers_once_and_updates_what_changed
     a_winner_and_a_batch_pay_the_payee
     the_contract_refuses_by_name_and_nothing_is_sent
+    a_session_key_signs_for_its_payer_up_to_its_cap_and_its_end
     an_unlock_waits_three_days
     sends_of_one_signer_take_turns
     a_snapshot_brings_state_and_nonces_back
@@ -60,31 +62,39 @@ fn name(error: &ChainError) -> &str {
 async fn a_node_registers_once_and_updates_what_changed(node: Node) {
     let p = node.parties().await;
     let key = some_hash();
-    let me = p.payee.address();
+    let (me, registry) = (p.payee.address(), p.contracts.registry);
     assert_eq!(p.payee.node(me).await.unwrap(), None);
+    p.give_tokens(me, ether(300)).await;
 
-    p.payee.register(TRANSCODER, "127.0.0.1:4433", key, ether(1)).await.unwrap();
-    let record = NodeRecord { roles: TRANSCODER, bond: ether(1), fingerprint: key, uri: "127.0.0.1:4433".into() };
+    p.payee.register(TRANSCODER, "127.0.0.1:4433", key, ether(100)).await.unwrap();
+    let record = NodeRecord { roles: TRANSCODER, bond: ether(100), fingerprint: key, uri: "127.0.0.1:4433".into() };
     assert_eq!(p.stranger.node(me).await.unwrap(), Some(record));
 
     let before = p.payee.balance(me).await.unwrap();
-    p.payee.register(TRANSCODER, "127.0.0.1:4433", key, ether(1)).await.unwrap();
+    p.payee.register(TRANSCODER, "127.0.0.1:4433", key, ether(100)).await.unwrap();
     assert_eq!(p.payee.balance(me).await.unwrap(), before, "the same again costs nothing");
 
     let moved = some_hash();
-    p.payee.register(ORCHESTRATOR | TRANSCODER, "127.0.0.1:5544", moved, ether(2)).await.unwrap();
+    p.payee.register(ORCHESTRATOR | TRANSCODER, "127.0.0.1:5544", moved, ether(200)).await.unwrap();
     let record = p.payee.node(me).await.unwrap().unwrap();
-    assert_eq!((record.roles, record.bond, record.fingerprint), (3, ether(2), moved));
+    assert_eq!((record.roles, record.bond, record.fingerprint), (3, ether(200), moved));
+    assert_eq!(p.payee.tokens(me).await.unwrap(), ether(100));
 
-    let low = p.stranger.min_bond().await.unwrap() - U256::from(1);
-    let error = p.stranger.register(TRANSCODER, "", key, low).await.unwrap_err();
-    assert_eq!(name(&error), "BondTooLow");
+    let least = p.stranger.min_bond().await.unwrap();
+    let error = p.stranger.register(TRANSCODER, "", key, least).await.unwrap_err().to_string();
+    assert!(error.contains("send it MILL"), "{error}");
+    p.give_tokens(p.stranger.address(), least).await;
+    let error = p.stranger.register(TRANSCODER, "", key, least - U256::from(1)).await.unwrap_err().to_string();
+    assert!(error.contains("bond"), "{error}");
 
-    p.payee.start_unbond(ether(2)).await.unwrap();
+    let unbond = Registry::startUnbondCall { amount: U96::from(200u128 * u128::from(ETHER)) };
+    p.payee.make(&Step::call("unbond", registry, &unbond)).await.unwrap();
     assert_eq!(p.payee.node(me).await.unwrap(), None, "who unbonds everything has left");
-    assert_eq!(name(&p.payee.withdraw_bond().await.unwrap_err()), "StillUnbonding");
+    let withdraw = Step::call("withdraw the bond", registry, &Registry::withdrawBondCall {});
+    assert!(matches!(p.payee.make(&withdraw).await, Err(StepError::Refused { .. })));
     node.advance(7 * 86_400).await;
-    assert!(p.payee.withdraw_bond().await.unwrap().success);
+    assert!(p.payee.make(&withdraw).await.unwrap().success);
+    assert_eq!(p.payee.tokens(me).await.unwrap(), ether(300));
 }
 
 async fn a_winner_and_a_batch_pay_the_payee(node: Node) {
@@ -102,7 +112,13 @@ async fn a_winner_and_a_batch_pay_the_payee(node: Node) {
     assert!(mined.success && mined.block > single.block);
 
     let earned = U256::from(17 * FACE);
+    assert_eq!(p.payee.credit(to).await.unwrap(), earned);
+    assert_eq!(p.payee.balance(to).await.unwrap() + single.fee + mined.fee, before, "no money moves in a redemption");
+    let tx = p.stranger.claim(to).await.unwrap();
+    assert!(p.stranger.wait(tx, WAIT).await.unwrap().success, "anyone may have it paid out");
     assert_eq!(p.payee.balance(to).await.unwrap() + single.fee + mined.fee - before, earned);
+    assert_eq!(p.payee.credit(to).await.unwrap(), U256::ZERO);
+    assert_eq!(name(&p.payee.claim(to).await.unwrap_err()), "NothingToClaim");
     let pair = p.payee.pair(from, to).await.unwrap();
     assert_eq!((pair.locked, pair.last_nonce), (ether(1) - earned, batch[15].ticket.nonce));
 }
@@ -146,6 +162,30 @@ async fn the_contract_refuses_by_name_and_nothing_is_sent(node: Node) {
     p.payee.set_carrier(p.stranger.address(), true).await.unwrap();
     let tx = p.stranger.redeem(&[p.winner(6)]).await.unwrap();
     assert!(p.stranger.wait(tx, WAIT).await.unwrap().success, "a carrier that the payee named may");
+}
+
+async fn a_session_key_signs_for_its_payer_up_to_its_cap_and_its_end(node: Node) {
+    let p = node.parties().await;
+    let (from, to, domain) = (p.payer.address(), p.payee.address(), p.payer.domain());
+    let key = some_key();
+    p.payer.fund(to, ether(1)).await.unwrap();
+    let by_key = |n| winner(&key, to, &domain, n, |t| t.expiry = U40::from(EXPIRY));
+    assert_eq!(name(&p.payee.redeem(&[by_key(1)]).await.unwrap_err()), "WrongSigner");
+    assert_eq!(p.payee.session_key(from, key.address()).await.unwrap(), None);
+    let cap = U256::from(2 * FACE);
+    p.payer.set_session_key(key.address(), EXPIRY, cap).await.unwrap();
+    assert_eq!(p.payee.session_key(from, key.address()).await.unwrap(), Some((EXPIRY, cap)));
+    let again = p.payer.set_session_key(key.address(), EXPIRY, cap).await.unwrap_err();
+    assert_eq!(name(&again), "SessionKeyAlreadySet");
+
+    let tx = p.payee.redeem(&[by_key(1), by_key(2)]).await.unwrap();
+    assert!(p.payee.wait(tx, WAIT).await.unwrap().success);
+    let error = p.payee.redeem(&[by_key(3)]).await.unwrap_err();
+    assert_eq!(name(&error), "DailyCapExceeded");
+    assert_eq!(error.revert().unwrap().nonce, Some(by_key(3).ticket.nonce), "the ticket is named");
+    p.payer.revoke_session_key(key.address()).await.unwrap();
+    assert!(p.payee.session_key(from, key.address()).await.unwrap().unwrap().0 < EXPIRY);
+    assert_eq!(name(&p.payee.redeem(&[by_key(4)]).await.unwrap_err()), "SessionKeyExpired");
 }
 
 async fn an_unlock_waits_three_days(node: Node) {
@@ -254,7 +294,16 @@ async fn traces(node: &Node) -> Vec<(&'static str, Address, u64)> {
     let p = node.parties().await;
     let (deployer, to) = (p.payer.address(), p.payee.address());
     let mut trace = Vec::new();
-    for (what, at, nonce) in [("deploy registry", p.contracts.registry, 0), ("deploy broker", p.contracts.broker, 1)] {
+    let a = p.contracts;
+    let deployed = [
+        ("deploy token", a.token, 0),
+        ("deploy parameters", a.parameters, 2), // after the timelock
+        ("deploy registry", a.registry, 3),
+        ("deploy broker", a.broker, 4),
+        ("deploy sampling", a.sampling, 5),
+        ("deploy disputes", a.disputes, 6),
+    ];
+    for (what, at, nonce) in deployed {
         assert_eq!(at, deployer.create(nonce));
         let block = node.rpc("eth_getBlockByNumber", json!([U256::from(nonce + 1), false])).await;
         trace.push((
@@ -277,8 +326,9 @@ async fn traces(node: &Node) -> Vec<(&'static str, Address, u64)> {
     step("redeem 64", redeem(200, 64).await);
     step("request unlock", p.payer.request_unlock(to, ether(1)).await.unwrap().gas_used);
     step("cancel unlock", p.payer.cancel_unlock(to).await.unwrap().gas_used);
-    p.payee.register(TRANSCODER, "127.0.0.1:4433", alloy::primitives::B256::repeat_byte(7), ether(1)).await.unwrap();
-    step("unbond", p.payee.start_unbond(ether(1)).await.unwrap().gas_used);
+    let mut step = |what, gas| trace.push((what, to, gas));
+    let tx = p.payee.claim(to).await.unwrap();
+    step("claim", p.payee.wait(tx, WAIT).await.unwrap().gas_used);
     trace
 }
 
@@ -296,5 +346,5 @@ async fn addresses_and_gas_are_the_same_on_both_chains_and_within_the_targets() 
     if let Some(anvil) = Node::anvil().await {
         assert_eq!(ours, traces(&anvil).await);
     }
-    assert_eq!(payee().address(), ours[2].1);
+    assert_eq!(payee().address(), ours[6].1);
 }

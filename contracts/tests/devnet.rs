@@ -21,12 +21,12 @@ use alloy::primitives::{Address, B256, U256, aliases::U40, aliases::U96};
 use alloy::sol_types::SolCall;
 use millrace_contracts::bindings::TicketBroker;
 use millrace_contracts::devnet::{DEFAULT_BASE_FEE, Devnet, Genesis};
-use millrace_contracts::{ChainError, deploy};
+use millrace_contracts::{ChainError, DeployError, deploy};
 use millrace_tickets::{Ticket, draw};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::{Value, json};
 
-use support::{Node, http, payee, payer, some_hash};
+use support::{Node, http, payee, payer, some_hash, until};
 
 async fn post(url: &str, body: impl Into<reqwest::Body>) -> reqwest::Response {
     http().post(url).header("origin", "https://wallet.example").body(body).send().await.unwrap()
@@ -186,19 +186,77 @@ async fn block_time_mines_without_transactions_and_a_stop_ends_it() {
 #[tokio::test]
 async fn an_endpoint_that_is_none_is_named() {
     let error = deploy("not a url", payer()).await.unwrap_err();
-    assert!(matches!(error, ChainError::Url { .. }), "{error}");
+    assert!(matches!(error, DeployError::Chain(ChainError::Url { .. })), "{error}");
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(); // closed again
     let error = deploy(&format!("http://{free}"), payer()).await.unwrap_err();
-    assert!(matches!(error, ChainError::Rpc { what: "chain id", .. }), "{error}");
+    assert!(matches!(error, DeployError::Chain(ChainError::NoEndpoint(_))), "{error}");
 }
 
 #[tokio::test]
 async fn the_price_of_a_redemption_comes_from_the_chain() {
     let node = Node::devnet().await;
     let p = node.parties().await;
-    let cost = p.payee.redemption_cost(1).await.unwrap();
+    p.payer.fund(p.payee.address(), U256::from(support::ETHER)).await.unwrap();
     let price = U256::from(DEFAULT_BASE_FEE + 1);
-    assert!(cost >= price * U256::from(45_000) && cost <= price * U256::from(60_000), "{cost}");
+    for (first, n) in [(0, 1), (1, 16)] {
+        let expected = p.payee.redemption_cost(n).await.unwrap();
+        let winners: Vec<_> = (first..first + n).map(|n| p.winner(n)).collect();
+        let tx = p.payee.redeem(&winners).await.unwrap();
+        let real = U256::from(p.payee.wait(tx, Duration::from_secs(20)).await.unwrap().gas_used) * price;
+        // The estimate is of a pair that was never funded, and keeps a little to spare.
+        let spare = price * U256::from(17_100) + real / U256::from(20);
+        assert!(expected >= real && expected <= real + spare, "{n}: {expected} expected, {real} real");
+    }
+    node.devnet.as_ref().unwrap().set_base_fee(3 * DEFAULT_BASE_FEE);
+    node.advance(1).await;
+    assert!(p.payee.redemption_cost(1).await.unwrap() > price * U256::from(2 * 60_000), "it follows the gas price");
+}
+
+#[tokio::test]
+async fn transactions_wait_for_their_turn_their_price_and_their_owner() {
+    let node = Node::devnet().await;
+    let p = node.parties().await;
+    let devnet = node.devnet.as_ref().unwrap();
+    let count = async |tag: &str| node.rpc("eth_getTransactionCount", json!([payer().address(), tag])).await;
+    let before = count("latest").await;
+    devnet.hold();
+    let held = tokio::spawn({
+        let payer = p.payer.clone();
+        async move { payer.transfer(payee().address(), U256::from(1)).await }
+    });
+    until(async || count("pending").await != before).await;
+    assert_eq!(count("latest").await, before);
+    // It offers twice the base fee at most.
+    devnet.set_base_fee(3 * DEFAULT_BASE_FEE);
+    devnet.release();
+    assert_eq!(count("latest").await, before);
+    devnet.set_base_fee(DEFAULT_BASE_FEE);
+    assert_eq!(count("latest").await, count("pending").await);
+    assert!(held.await.unwrap().unwrap().success);
+}
+
+#[tokio::test]
+async fn a_reorganisation_takes_blocks_back_and_their_transactions_come_again() {
+    let node = Node::devnet().await;
+    let p = node.parties().await;
+    let devnet = node.devnet.as_ref().unwrap();
+    let (from, to) = (p.payer.address(), p.payee.address());
+    let one = U256::from(support::ETHER);
+    let funded = p.payer.fund(to, one).await.unwrap();
+    let before = (p.payer.balance(from).await.unwrap(), p.payer.block_number().await.unwrap());
+    devnet.hold();
+    assert!(devnet.reorg(1));
+    assert_eq!(p.payer.receipt(funded.tx).await.unwrap(), None);
+    assert_eq!(p.payer.pair(from, to).await.unwrap().locked, U256::ZERO);
+    assert_eq!(p.payer.balance(from).await.unwrap(), before.0 + one + funded.fee);
+    assert_eq!(p.payer.block_number().await.unwrap(), before.1 + 1, "the new branch is longer");
+    devnet.release();
+    let again = p.payer.receipt(funded.tx).await.unwrap().unwrap();
+    assert!(again.success && again.block_hash != funded.block_hash);
+    assert_eq!(p.payer.pair(from, to).await.unwrap().locked, one);
+    assert!(!devnet.reorg(0) && !devnet.reorg(65), "only what is kept");
+    assert!(devnet.reorg(4), "through the contracts' own creation and back");
+    assert_eq!(p.payer.pair(from, to).await.unwrap().locked, one);
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ pub struct OrchestratorConfig {
     pub listen: String,
     /// The address under which the registry lists this node; empty: `listen` as bound.
     pub advertise: String,
-    /// Own bond in the registry, wei.
-    pub bond_wei: String,
+    /// Own bond in the registry, MILL.
+    pub bond_mill: String,
     /// Price asked of broadcasters, wei per million pixels of renditions.
     pub price_per_megapixel: u64,
     /// What a winning ticket pays, wei.
@@ -36,7 +36,7 @@ pub struct OrchestratorConfig {
 pub const DOCS: &[(&str, &str)] = &[
     ("listen", "UDP address on which broadcasters and transcoders connect by QUIC; port 0 takes a free one"),
     ("advertise", "address that the registry lists; empty for the address that was bound"),
-    ("bond_wei", "the node's own bond in the registry, wei"),
+    ("bond_mill", "the node's own bond in the registry, MILL; a node whose bond is smaller adds to it at its start"),
     ("price_per_megapixel", "price asked of broadcasters, wei per million pixels of renditions"),
     ("face_value_wei", "what a winning ticket pays, wei; at least 50 redemptions' cost"),
     ("max_transcoder_price", "the most paid to a transcoder, wei per million pixels"),
@@ -53,12 +53,12 @@ impl Default for OrchestratorConfig {
         Self {
             listen: "0.0.0.0:4433".into(),
             advertise: String::new(),
-            bond_wei: "100000000000000000".into(),           // 0.1 ETH
-            price_per_megapixel: 1_200_000_000,              // 1,200 wei a pixel: what Livepeer's market asks for
-            face_value_wei: "1000000000000000".into(),       // 0.001 ETH: 50 redemptions at 0.4 gwei
-            max_transcoder_price: 1_000_000_000,             // leaves the orchestrator a sixth
+            bond_mill: "1000".into(), // it answers for its transcoders: ten times theirs
+            price_per_megapixel: 1_200_000_000, // 1,200 wei a pixel: what Livepeer's market asks for
+            face_value_wei: "1000000000000000".into(), // 0.001 ETH: 50 redemptions at 0.4 gwei
+            max_transcoder_price: 1_000_000_000, // leaves the orchestrator a sixth
             transcoder_lock_wei: "20000000000000000".into(), // 20 face values
-            attempt_ms: 3_000,                               // half of what a plain HLS player has in hand
+            attempt_ms: 3_000,        // half of what a plain HLS player has in hand
             attempts: 3,
             redeem_batch: 8,      // a batch costs a fifth of singles (protocol.md, section 3)
             redeem_after_s: 7200, // a tenth of the unlock delay of 72 h

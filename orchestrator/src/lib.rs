@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
 use millrace_contracts::ORCHESTRATOR;
+use millrace_contracts::words::Mill;
 use millrace_hop::account::{AccountError, parse};
 use millrace_hop::{Account, unix_now_ms};
 use millrace_node::http::Readiness;
@@ -105,7 +106,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<Serving, OrchestratorError> {
     let listen: SocketAddr = parse("orchestrator.listen", &config.listen)?;
-    let bond: U256 = parse("orchestrator.bond_wei", &config.bond_wei)?;
+    let Mill(bond) = parse("orchestrator.bond_mill", &config.bond_mill)?;
     let face_value: u128 = parse("orchestrator.face_value_wei", &config.face_value_wei)?;
     let transcoder_lock: U256 = parse("orchestrator.transcoder_lock_wei", &config.transcoder_lock_wei)?;
     let terms = Terms { price_per_megapixel: config.price_per_megapixel.into(), face_value, win_prob: u64::MAX };

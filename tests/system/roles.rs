@@ -5,8 +5,11 @@ use crate::media::{Publisher, cuts};
 use crate::network::alone;
 use crate::playlist::Watch;
 use crate::process::{signal, tail, wait_for, wait_for_exit};
+use alloy::primitives::U256;
 use alloy::signers::local::PrivateKeySigner;
-use millrace_contracts::{Addresses, deploy};
+use millrace_contracts::bindings::MillraceToken;
+use millrace_contracts::{Addresses, Chain, Step, deploy};
+use millrace_node::keys::{create_key, read_passphrase};
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt;
@@ -84,11 +87,16 @@ fn role(
 ) -> (Process, Value) {
     let data = dir.join(role);
     std::fs::create_dir(&data).unwrap();
-    let mut key = File::options().create_new(true).write(true).mode(0o600).open(data.join("identity.key")).unwrap();
-    std::io::Write::write_all(&mut key, alloy::hex::encode(signer.to_bytes()).as_bytes()).unwrap();
+    // One of them has its key under a passphrase.
+    let secret = data.join("passphrase");
+    let mut file = File::options().create_new(true).write(true).mode(0o600).open(&secret).unwrap();
+    std::io::Write::write_all(&mut file, b"the river under the wheel\n").unwrap();
+    let passphrase = (role == "transcoder").then(|| read_passphrase(&secret).unwrap());
+    create_key(&data.join("identity.key"), signer, passphrase.as_ref()).unwrap();
+    let passphrase_file = if passphrase.is_some() { secret } else { PathBuf::new() };
     let config = dir.join(format!("{role}.toml"));
     let text = format!(
-        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\n\n\
+        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\npassphrase_file = {passphrase_file:?}\n\n\
          [chain]\nrpc_url = {url:?}\nregistry = \"{}\"\nbroker = \"{}\"\n\n[{role}]\n{section}",
         contracts.registry, contracts.broker
     );
@@ -110,8 +118,17 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
     let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let (_anvil, url) = anvil(dir.path());
-    let contracts = block_on(deploy(&url, account(&url))).unwrap();
+    let deployer = account(&url);
+    let contracts = block_on(deploy(&url, deployer.clone())).unwrap();
     let [b, o, t] = std::array::from_fn(|_| account(&url));
+    let treasury = block_on(Chain::connect(&url, contracts, deployer)).unwrap();
+    for bonded in [&o, &t] {
+        let call = MillraceToken::transferCall {
+            to: bonded.address(),
+            value: U256::from(1000) * U256::from(10).pow(U256::from(18)),
+        };
+        block_on(treasury.make(&Step::call("send MILL", contracts.token, &call))).unwrap();
+    }
     let start = |name, signer, section: &str| role(dir.path(), &url, &contracts, name, signer, section);
 
     let (orchestrator, o_ready) = start("orchestrator", &o, "listen = \"127.0.0.1:0\"\n");

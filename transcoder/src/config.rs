@@ -10,8 +10,8 @@ pub struct TranscoderConfig {
     pub orchestrator: String,
     /// Which encoder: `auto`, `nvenc` or `x264`.
     pub encoder: String,
-    /// Own bond in the registry, wei.
-    pub bond_wei: String,
+    /// Own bond in the registry, MILL.
+    pub bond_mill: String,
     /// Price asked, wei per million pixels of renditions.
     pub price_per_megapixel: u64,
     /// What a winning ticket pays, wei.
@@ -30,7 +30,7 @@ pub struct TranscoderConfig {
 pub const DOCS: &[(&str, &str)] = &[
     ("orchestrator", "address of the orchestrator to work for; where it is, is in the registry"),
     ("encoder", "auto, nvenc or x264: auto takes NVENC where an encode session opens, x264 otherwise"),
-    ("bond_wei", "the node's own bond in the registry, wei"),
+    ("bond_mill", "the node's own bond in the registry, MILL; a node whose bond is smaller adds to it at its start"),
     ("price_per_megapixel", "price asked, wei per million pixels of renditions"),
     ("face_value_wei", "what a winning ticket pays, wei; at least 50 redemptions' cost"),
     ("capacity", "megapixels a second of renditions to take on; 0 for what calibration finds at start"),
@@ -44,8 +44,8 @@ impl Default for TranscoderConfig {
         Self {
             orchestrator: String::new(),
             encoder: "auto".into(),
-            bond_wei: "10000000000000000".into(), // 0.01 ETH: a hundred days' gain of a cheater that is caught
-            price_per_megapixel: 1_000_000_000,   // 1,000 wei a pixel
+            bond_mill: "100".into(),            // the least one that the registry takes
+            price_per_megapixel: 1_000_000_000, // 1,000 wei a pixel
             face_value_wei: "1000000000000000".into(),
             capacity: 0,
             redeem_batch: 8,

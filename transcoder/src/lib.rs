@@ -17,8 +17,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256};
 use millrace_contracts::TRANSCODER;
+use millrace_contracts::words::Mill;
 use millrace_hop::Account;
 use millrace_hop::account::{AccountError, parse};
 use millrace_node::http::Readiness;
@@ -168,7 +169,7 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<Serving, TranscoderError> {
     let orchestrator: Address = parse("transcoder.orchestrator", &config.orchestrator)?;
-    let bond: U256 = parse("transcoder.bond_wei", &config.bond_wei)?;
+    let Mill(bond) = parse("transcoder.bond_mill", &config.bond_mill)?;
     let face_value: u128 = parse("transcoder.face_value_wei", &config.face_value_wei)?;
     let liar = match config.lie.as_str() {
         "" => None,

@@ -1,6 +1,6 @@
 //! The chain itself: state, blocks, execution. It reads no clock; `now` comes with each call.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use alloy::consensus::proofs::{calculate_receipt_root, calculate_transaction_root};
@@ -10,7 +10,7 @@ use alloy::primitives::{Address, B256, Bytes, Log, U256};
 use alloy::rpc::types::TransactionRequest;
 use revm::context::result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction, ResultAndState};
 use revm::context::{BlockEnv, CfgEnv, TxEnv};
-use revm::database::{CacheDB, EmptyDB, WrapDatabaseRef};
+use revm::database::{CacheDB, DbAccount, EmptyDB, WrapDatabaseRef};
 use revm::primitives::eip7825::TX_GAS_LIMIT_CAP;
 use revm::primitives::hardfork::SpecId;
 use revm::state::AccountInfo;
@@ -29,6 +29,15 @@ pub(super) const KEPT_BLOCKS: usize = 8192;
 
 /// Snapshots kept: each is a copy of the whole state. The oldest goes first.
 const KEPT_SNAPSHOTS: usize = 16;
+
+/// Blocks that a reorganisation may take: what each changed is kept that long.
+pub(super) const KEPT_CHANGES: usize = 64;
+
+/// Transactions that wait, for their turn or for a higher price.
+const MAX_POOL: usize = 1024;
+
+/// A replacement offers at least a tenth more of both fees, as in geth's pool.
+const PRICE_BUMP: u128 = 10;
 
 /// A block, with one transaction or none.
 pub(super) struct Block {
@@ -53,6 +62,8 @@ pub(super) enum LedgerError {
     Halted(HaltReason),
     #[error("{0}")]
     Invalid(InvalidTransaction),
+    #[error("{0}")]
+    Pool(String),
     #[error("transaction type {0} is not taken here: legacy, 2930 and 1559 are")]
     Type(u8),
     #[error("{0}")]
@@ -68,6 +79,9 @@ impl<E: std::fmt::Display> From<EVMError<E>> for LedgerError {
     }
 }
 
+/// Accounts as they were before a block; `None` for one that nothing had touched.
+type Changes = Vec<(Address, Option<DbAccount>)>;
+
 struct Snapshot {
     id: u64,
     db: CacheDB<EmptyDB>,
@@ -81,6 +95,14 @@ pub(super) struct Ledger {
     blocks: VecDeque<Arc<Block>>,
     /// Block hash, or transaction hash, to block number.
     index: HashMap<B256, u64>,
+    /// What each of the newest blocks changed, in their order.
+    changes: VecDeque<Changes>,
+    /// Transactions that wait, by sender and nonce.
+    pool: BTreeMap<(Address, u64), Recovered<TxEnvelope>>,
+    /// Whether transactions wait although they could be mined.
+    held: bool,
+    /// Reorganisations so far: a block of another branch must have another hash.
+    forks: u64,
     snapshots: VecDeque<Snapshot>,
     next_snapshot: u64,
     /// Seconds that the chain's clock is ahead of the wall's.
@@ -95,6 +117,10 @@ impl Ledger {
             db: CacheDB::new(EmptyDB::new()),
             blocks: VecDeque::new(),
             index: HashMap::new(),
+            changes: VecDeque::new(),
+            pool: BTreeMap::new(),
+            held: false,
+            forks: 0,
             snapshots: VecDeque::new(),
             next_snapshot: 1,
             offset: 0,
@@ -134,6 +160,15 @@ impl Ledger {
         self.block(*self.index.get(&hash)?)
     }
 
+    /// A transaction, in a block or waiting.
+    pub(super) fn transaction(&self, hash: B256) -> Option<&TxEnvelope> {
+        let mined = self.block_of(hash).and_then(|block| block.mined.as_ref()).map(|mined| &mined.tx);
+        mined
+            .filter(|tx| *tx.tx_hash() == hash)
+            .or_else(|| self.pool.values().find(|tx| *tx.tx_hash() == hash))
+            .map(|tx| tx.inner())
+    }
+
     pub(super) fn account(&self, address: Address) -> AccountInfo {
         self.db.basic_ref(address).unwrap_or_default().unwrap_or_default()
     }
@@ -157,12 +192,108 @@ impl Ledger {
         self.offset
     }
 
-    /// Executes a transaction in a block of its own and keeps the result; a revert is a result too.
+    /// Takes a transaction: into a block of its own at once, or into the pool when it must wait, for its turn, for a lower
+    /// base fee, or because all are held. A revert is a result too.
     pub(super) fn send(&mut self, tx: Recovered<TxEnvelope>, now: u64) -> Result<B256, LedgerError> {
         if tx.tx_type() as u8 > 2 {
             return Err(LedgerError::Type(tx.tx_type() as u8));
         }
-        let hash = *tx.tx_hash();
+        let (hash, nonce, next) = (*tx.tx_hash(), tx.nonce(), self.account(tx.signer()).nonce);
+        if nonce < next {
+            return Err(LedgerError::Pool(format!("nonce too low: next nonce {next}, tx nonce {nonce}")));
+        }
+        if let Some(old) = self.pool.get(&(tx.signer(), nonce)) {
+            let risen = |old: u128, new: u128| new >= old + old * PRICE_BUMP / 100;
+            let tip = |tx: &TxEnvelope| tx.max_priority_fee_per_gas().unwrap_or(tx.max_fee_per_gas());
+            if *old.tx_hash() == hash {
+                return Err(LedgerError::Pool("already known".into()));
+            }
+            if !risen(old.max_fee_per_gas(), tx.max_fee_per_gas()) || !risen(tip(old), tip(&tx)) {
+                return Err(LedgerError::Pool("replacement transaction underpriced".into()));
+            }
+        }
+        let waits = self.held || nonce > next || tx.max_fee_per_gas() < u128::from(self.base_fee);
+        if !waits {
+            self.execute(tx, now)?;
+        } else if self.pool.len() < MAX_POOL {
+            self.pool.insert((tx.signer(), nonce), tx);
+        } else {
+            return Err(LedgerError::Pool(format!("txpool is full: {MAX_POOL} transactions")));
+        }
+        self.mine_pool(now);
+        Ok(hash)
+    }
+
+    /// Mines what waits and no longer has to.
+    pub(super) fn mine_pool(&mut self, now: u64) {
+        let ready = |ledger: &Self| {
+            let fits = |(&(from, nonce), tx): (&(Address, u64), &Recovered<TxEnvelope>)| {
+                let next = ledger.account(from).nonce == nonce && tx.max_fee_per_gas() >= u128::from(ledger.base_fee);
+                next.then_some((from, nonce))
+            };
+            ledger.pool.iter().find_map(fits)
+        };
+        while let Some(tx) = (!self.held).then(|| ready(self)).flatten().and_then(|at| self.pool.remove(&at)) {
+            let hash = *tx.tx_hash();
+            if let Err(error) = self.execute(tx, now) {
+                tracing::debug!(%hash, %error, "embedded chain: a waiting transaction is no longer valid");
+            }
+        }
+    }
+
+    /// Holds transactions back from now on, or mines those that wait.
+    pub(super) fn hold(&mut self, held: bool, now: u64) {
+        self.held = held;
+        self.mine_pool(now);
+    }
+
+    /// Forgets a waiting transaction, or all of them; returns how many.
+    pub(super) fn drop_waiting(&mut self, hash: Option<B256>) -> usize {
+        let before = self.pool.len();
+        self.pool.retain(|_, tx| hash.is_some_and(|hash| *tx.tx_hash() != hash));
+        before - self.pool.len()
+    }
+
+    /// The nonce that follows an account's transactions, those that wait among them.
+    pub(super) fn pending_nonce(&self, of: Address) -> u64 {
+        let mut nonce = self.account(of).nonce;
+        while self.pool.contains_key(&(of, nonce)) {
+            nonce += 1;
+        }
+        nonce
+    }
+
+    pub(super) fn set_base_fee(&mut self, base_fee: u64, now: u64) {
+        self.base_fee = base_fee;
+        self.mine_pool(now);
+    }
+
+    /// Replaces the newest `depth` blocks by a longer branch of empty ones. Their transactions wait again, and are mined on
+    /// the new branch unless they are held. False when so many are not there, or no longer kept.
+    pub(super) fn reorg(&mut self, depth: usize, now: u64) -> bool {
+        if depth == 0 || depth > self.changes.len() {
+            return false;
+        }
+        for _ in 0..depth {
+            let Some(block) = self.pop_block() else { break };
+            for (address, before) in self.changes.pop_back().into_iter().flatten() {
+                match before {
+                    Some(account) => self.db.cache.accounts.insert(address, account),
+                    None => self.db.cache.accounts.remove(&address),
+                };
+            }
+            if let Some(mined) = &block.mined {
+                self.pool.insert((mined.tx.signer(), mined.tx.nonce()), mined.tx.clone());
+            }
+        }
+        self.forks += 1;
+        (0..=depth).for_each(|_| self.mine(now, None));
+        self.mine_pool(now);
+        true
+    }
+
+    /// Executes a transaction in a block of its own.
+    fn execute(&mut self, tx: Recovered<TxEnvelope>, now: u64) -> Result<(), LedgerError> {
         let env = TxEnv {
             tx_type: tx.tx_type() as u8,
             caller: tx.signer(),
@@ -180,9 +311,13 @@ impl Ledger {
         let block = self.next_env(now);
         let cfg = self.cfg();
         let ResultAndState { result, state } = transact(&mut self.db, cfg, block, env)?;
+        let accounts = &self.db.cache.accounts;
+        let before = state.keys().map(|address| (*address, accounts.get(address).cloned())).collect();
         self.db.commit(state);
         self.mine(now, Some((tx, result)));
-        Ok(hash)
+        self.changes.pop_back(); // of an empty block
+        self.changes.push_back(before);
+        Ok(())
     }
 
     /// Runs a call on the newest state, as the next block would, and keeps nothing. Returns its output and the gas it used.
@@ -218,6 +353,10 @@ impl Ledger {
     pub(super) fn mine(&mut self, now: u64, executed: Option<(Recovered<TxEnvelope>, ExecutionResult)>) {
         let (number, time) = (self.newest().header.number + 1, self.next_time(now));
         self.seal(number, self.newest().hash, time, executed);
+        self.changes.push_back(Changes::new());
+        if self.changes.len() > KEPT_CHANGES {
+            self.changes.pop_front();
+        }
         if self.blocks.len() > KEPT_BLOCKS
             && let Some(old) = self.blocks.pop_front()
         {
@@ -244,12 +383,17 @@ impl Ledger {
             return false; // its block is pruned
         }
         (self.db, self.offset) = (snapshot.db, snapshot.offset);
-        while self.newest().header.number > snapshot.newest
-            && let Some(block) = self.blocks.pop_back()
-        {
-            self.forget(&block);
+        while self.newest().header.number > snapshot.newest && self.pop_block().is_some() {
+            self.changes.pop_back();
         }
+        self.pool.clear();
         true
+    }
+
+    fn pop_block(&mut self) -> Option<Arc<Block>> {
+        let block = self.blocks.pop_back()?;
+        self.forget(&block);
+        Some(block)
     }
 
     fn cfg(&self) -> CfgEnv {
@@ -323,6 +467,7 @@ impl Ledger {
             ),
             receipts_root: calculate_receipt_root(&receipt.cloned().into_iter().collect::<Vec<_>>()),
             state_root: B256::ZERO,
+            extra_data: if self.forks == 0 { Bytes::new() } else { self.forks.to_be_bytes().into() },
             ..Header::default()
         };
         let block = Block { hash: header.hash_slow(), header, mined };

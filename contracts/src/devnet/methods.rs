@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy::consensus::TxEnvelope;
 use alloy::consensus::transaction::SignerRecoverable;
-use alloy::eips::eip2718::Decodable2718;
+use alloy::eips::eip2718::{Decodable2718, Encodable2718};
 use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::rpc::types::{FeeHistory, Filter, FilterBlockOption, Log, TransactionRequest};
@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::ledger::{Block, Ledger, LedgerError};
+use super::ledger::{self, Block, Ledger, LedgerError};
 use super::rpc::RpcError;
 use super::{Shared, now, views};
 
@@ -51,6 +51,11 @@ impl Params {
         }
     }
 
+    /// Whether the parameter is this string.
+    fn is(&self, at: usize, text: &str) -> bool {
+        self.0.get(at).is_some_and(|value| value == text)
+    }
+
     /// A number as tools give it: 60, "60" or "0x3c".
     fn number(&mut self, at: usize, name: &str) -> Result<Option<u64>, RpcError> {
         Ok(self.optional::<U64>(at, name)?.map(|number| number.to()))
@@ -77,6 +82,7 @@ pub(super) fn call(shared: &Shared, method: &str, params: Vec<Value>) -> Answer 
         }
 
         "eth_getBalance" => show(account(&ledger, &mut p, 1, |ledger, who| ledger.account(who).balance)?),
+        "eth_getTransactionCount" if p.is(1, "pending") => show(U64::from(ledger.pending_nonce(p.get(0, "address")?))),
         "eth_getTransactionCount" => {
             show(account(&ledger, &mut p, 1, |ledger, who| U64::from(ledger.account(who).nonce))?)
         }
@@ -109,6 +115,9 @@ pub(super) fn call(shared: &Shared, method: &str, params: Vec<Value>) -> Answer 
             let found = ledger.block_of(p.get(0, "hash")?);
             show(found.and_then(|block| Some(views::transaction(block, block.mined.as_ref()?))))
         }
+        "eth_getRawTransactionByHash" => {
+            show(ledger.transaction(p.get(0, "hash")?).map(|tx| Bytes::from(tx.encoded_2718())))
+        }
         "eth_getTransactionReceipt" => {
             let found = ledger.block_of(p.get(0, "hash")?);
             show(found.and_then(|block| Some(views::receipt(block, block.mined.as_ref()?))))
@@ -133,6 +142,31 @@ pub(super) fn call(shared: &Shared, method: &str, params: Vec<Value>) -> Answer 
             }
             (0..blocks).for_each(|_| ledger.mine(now(), None));
             show(U64::ZERO)
+        }
+        "evm_setAutomine" => {
+            ledger.hold(!p.get::<bool>(0, "automine")?, now());
+            Ok(Value::Null)
+        }
+        "anvil_reorg" => {
+            let depth = p.number(0, "depth")?.unwrap_or_default();
+            if !usize::try_from(depth).is_ok_and(|depth| ledger.reorg(depth, now())) {
+                let message =
+                    format!("a reorganisation takes 1 to {} of the newest blocks, not {depth}", ledger::KEPT_CHANGES);
+                return Err(RpcError::new(RpcError::LIMIT, message));
+            }
+            Ok(Value::Null)
+        }
+        "anvil_dropTransaction" => {
+            let hash = p.get(0, "hash")?;
+            show((ledger.drop_waiting(Some(hash)) == 1).then_some(hash))
+        }
+        "anvil_dropAllTransactions" => {
+            ledger.drop_waiting(None);
+            Ok(Value::Null)
+        }
+        "anvil_setNextBlockBaseFeePerGas" => {
+            ledger.set_base_fee(p.number(0, "base fee")?.unwrap_or_default(), now());
+            Ok(Value::Null)
         }
         "anvil_setBalance" => {
             ledger.set_balance(p.get(0, "address")?, p.get(1, "balance")?);
@@ -225,10 +259,12 @@ fn fee_history(ledger: &Ledger, blocks: u64, newest: BlockNumberOrTag, percentil
     let newest = number(ledger, newest).min(ledger.newest().header.number);
     let oldest = newest.saturating_sub(blocks.clamp(1, MAX_FEE_BLOCKS) - 1).max(ledger.oldest_number());
     let range: Vec<_> = (oldest..=newest).filter_map(|number| ledger.block(number)).collect();
+    let base_fees = range.iter().map(|block| block.header.base_fee_per_gas.unwrap_or_default());
+    let base_fees = base_fees.chain([ledger.base_fee()]).map(u128::from);
     // A block has one transaction at most, so all percentiles are its tip.
     let tips = range.iter().map(|block| block.mined.as_ref().map_or(0, |mined| views::tip(block, mined)));
     show(FeeHistory {
-        base_fee_per_gas: vec![u128::from(ledger.base_fee()); range.len() + 1],
+        base_fee_per_gas: base_fees.collect(),
         gas_used_ratio: range.iter().map(|b| b.header.gas_used as f64 / b.header.gas_limit as f64).collect(),
         oldest_block: oldest,
         reward: (!percentiles.is_empty()).then(|| tips.map(|tip| vec![tip; percentiles.len()]).collect()),
@@ -242,7 +278,7 @@ fn refused(error: LedgerError) -> RpcError {
             let reason = Revert::abi_decode(data).map(|revert| format!(": {}", revert.reason)).unwrap_or_default();
             RpcError { code: RpcError::REVERTED, message: format!("{error}{reason}"), data: Some(json!(data)) }
         }
-        LedgerError::Halted(_) | LedgerError::Invalid(_) | LedgerError::Type(_) => {
+        LedgerError::Halted(_) | LedgerError::Invalid(_) | LedgerError::Pool(_) | LedgerError::Type(_) => {
             RpcError::new(RpcError::REJECTED, error.to_string())
         }
         LedgerError::Internal(_) => RpcError::new(RpcError::INTERNAL, error.to_string()),

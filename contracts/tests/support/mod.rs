@@ -1,5 +1,7 @@
 //! Two chains to run the same cases on, the embedded one and anvil, and a hand that makes winning tickets.
 
+pub mod chaos;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::LazyLock;
@@ -8,8 +10,9 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, aliases::U40, aliases::U96, keccak256};
 use alloy::signers::local::PrivateKeySigner;
+use millrace_contracts::bindings::MillraceToken;
 use millrace_contracts::devnet::{Devnet, Genesis};
-use millrace_contracts::{Addresses, Chain, Redemption, deploy};
+use millrace_contracts::{Addresses, Chain, Redemption, Step, deploy};
 use millrace_tickets::{Domain, Signed, Ticket};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -114,6 +117,16 @@ pub fn http() -> reqwest::Client {
     CLIENT.clone()
 }
 
+/// Waits until `holds`, looking again and again.
+pub async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("it never came true");
+}
+
 pub struct Parties {
     pub contracts: Addresses,
     pub payer: Chain,
@@ -122,6 +135,12 @@ pub struct Parties {
 }
 
 impl Parties {
+    /// MILL from the deployer, who holds the supply.
+    pub async fn give_tokens(&self, to: Address, value: U256) {
+        let call = MillraceToken::transferCall { to, value };
+        self.payer.make(&Step::call("send MILL", self.contracts.token, &call)).await.unwrap();
+    }
+
     /// A ticket to the payee that wins; `n` orders them.
     pub fn winner(&self, n: u64) -> Redemption {
         winner(&payer(), self.payee.address(), &self.payer.domain(), n, |_| ())
@@ -171,6 +190,11 @@ pub fn stranger() -> PrivateKeySigner {
 
 fn key(name: &str) -> PrivateKeySigner {
     PrivateKeySigner::from_bytes(&keccak256(name)).unwrap()
+}
+
+/// Another key on each call.
+pub fn some_key() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&some_hash()).unwrap()
 }
 
 /// Another 32 bytes on each call.

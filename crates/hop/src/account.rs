@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
-use millrace_contracts::{Addresses, Chain, ChainError};
+use millrace_contracts::{Addresses, Chain, ChainError, ChainOptions};
 use millrace_store::{SegmentRow, Store, StoreError};
 use millrace_tickets::least_face_value;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::credit::Credits;
+use crate::outbox::StoredOutbox;
 use crate::purse::Purse;
 use crate::redeem::{Policy, Redeemer};
 use crate::sign::Pen;
@@ -21,6 +22,9 @@ use crate::unix_now_ms;
 
 /// The database's file name in the node's data folder.
 pub const DATABASE: &str = "state.sqlite";
+
+/// Winners that could not be redeemed are tried again after this long: locks are topped up and gas prices fall in minutes.
+const RETRY_REFUSED: Duration = Duration::from_secs(30);
 
 /// Why there is no account.
 #[derive(Debug, thiserror::Error)]
@@ -76,23 +80,30 @@ pub struct Account {
     pub chain: Chain,
     /// The database.
     pub store: Store,
-    /// The chain's endpoint, as configured.
+    /// The first of the chain's endpoints, as configured.
     pub rpc_url: String,
     /// The commitment to this node's sampling secret, which it names in every assignment.
     pub sample_commit: B256,
 }
 
 impl Account {
-    /// Opens the account of `signer`: the database in `data_dir`, bound to the chain at `rpc_url` with `contracts`.
+    /// Opens the account of `signer`: the database in `data_dir`, bound to the chain at `at` with `contracts`. A database
+    /// that is bound already has its say on the endpoints: those of another chain are set aside.
     pub async fn open(
         name: &str,
         data_dir: &Path,
-        rpc_url: &str,
+        at: impl Into<ChainOptions>,
         contracts: Addresses,
         signer: PrivateKeySigner,
     ) -> Result<Self, AccountError> {
-        let chain = Chain::connect(rpc_url, contracts, signer.clone()).await?;
         let store = Store::open(&data_dir.join(DATABASE).to_string_lossy()).await?;
+        let mut at: ChainOptions = at.into();
+        if at.chain_id.is_none() {
+            at.chain_id = store.domain().await?.map(|domain| domain.chain_id);
+        }
+        let rpc_url = at.rpc_urls.first().cloned().unwrap_or_default();
+        let outbox = StoredOutbox { store: store.clone(), signer: signer.address() };
+        let chain = Chain::connect_with(Arc::new(outbox), at, contracts, signer.clone()).await?;
         store.bind_domain(&chain.domain()).await?;
         let pen = Pen::new(signer, chain.domain(), store.clone());
         let secret = store.setting_or("sampling_secret", &rand::random::<[u8; 32]>()).await?;
@@ -105,7 +116,7 @@ impl Account {
             pen,
             chain,
             store,
-            rpc_url: rpc_url.to_owned(),
+            rpc_url,
             sample_commit: keccak256(secret),
         })
     }
@@ -115,14 +126,10 @@ impl Account {
         self.pen.address()
     }
 
-    /// What takes this node's winners to the chain.
+    /// What takes this node's winners to the chain and looks after its transactions. Every role runs one.
     pub fn redeemer(&self, batch: usize, after_s: u64) -> Redeemer {
-        Redeemer {
-            store: self.store.clone(),
-            chain: self.chain.clone(),
-            till: self.till.clone(),
-            policy: Policy { batch: batch as u64, after: Duration::from_secs(after_s) },
-        }
+        let policy = Policy { batch: batch as u64, after: Duration::from_secs(after_s), retry: RETRY_REFUSED };
+        Redeemer::new(self.store.clone(), self.chain.clone(), self.till.clone(), policy)
     }
 
     /// Says so when a winner is worth little more than its redemption costs now.

@@ -14,6 +14,7 @@ pub mod api;
 pub mod assign;
 pub mod credit;
 pub mod dial;
+mod outbox;
 pub mod purse;
 pub mod redeem;
 pub mod serve;

@@ -40,9 +40,47 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// A data folder's lock: one process at a time works with its key and its database. Gone with the process.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for what its drop does")] File);
+
+/// Why the folder is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process has it.
+    #[error("{0} is in use by another process: stop the node that runs in it first")]
+    Taken(PathBuf),
+    /// The file system.
+    #[error("{0}: {1}")]
+    Io(PathBuf, io::Error),
+}
+
+impl Lock {
+    /// Takes the lock of `folder`, or says that another process has it.
+    pub fn take(folder: &Path) -> Result<Self, LockError> {
+        let path = folder.join("lock");
+        let failed = |error| LockError::Io(path.clone(), error);
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(fs::TryLockError::WouldBlock) => Err(LockError::Taken(folder.to_owned())),
+            Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_locked_once_and_free_again_when_the_lock_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::take(dir.path()).unwrap();
+        assert!(matches!(Lock::take(dir.path()), Err(LockError::Taken(_))));
+        drop(lock);
+        Lock::take(dir.path()).unwrap();
+    }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_else_is_left() {

@@ -9,6 +9,7 @@ pub mod console;
 pub mod files;
 pub mod http;
 pub mod keys;
+pub mod keystore;
 pub mod metrics;
 pub mod role;
 pub mod sections;

@@ -4,11 +4,13 @@
 //! `synchronous = FULL`), and whatever may happen only once is a unique key. All writes go through one connection.
 //!
 //! - [`pairs`]: payer and payee with their rows, in the order that survives a crash at any point. Start here.
-//! - [`sent`], [`received`]: tickets of either side. [`winners`]: redemption. [`signing`]: what may be signed once.
+//! - [`sent`], [`received`]: tickets of either side. [`winners`]: redemption. [`outbox`]: transactions on their way.
+//!   [`signing`]: what may be signed once.
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
 
 mod codec;
 pub mod journal;
+pub mod outbox;
 pub mod pairs;
 pub mod received;
 pub mod sent;
@@ -27,6 +29,7 @@ use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
 pub use journal::{SegmentRow, Suspension};
+pub use outbox::OutboxRow;
 pub use pairs::{AcceptError, IssueError, PayeePair, PayerPair};
 pub use received::Acceptance;
 pub use signing::SignedOnce;
@@ -120,6 +123,9 @@ pub enum StoreError {
         /// The state asked for.
         to: WinnerState,
     },
+    /// Redeeming would pass over a winner that came in between; nothing was changed.
+    #[error("winner {0} lies below these and is not among them: redeem it with them")]
+    Overtaken(B256),
     /// The database belongs to another chain or contract.
     #[error("database belongs to {0}: use another database file, or that chain and broker")]
     Domain(String),

@@ -47,14 +47,22 @@ impl Store {
         B256::try_from(seed.as_slice()).map_err(|_| StoreError::Corrupt("settings.value"))
     }
 
+    /// What [`Store::bind_domain`] bound the database to, if it did.
+    pub async fn domain(&self) -> Result<Option<Domain>, StoreError> {
+        let Some(stored) = self.setting("domain").await? else { return Ok(None) };
+        let (chain_id, broker) = SolValue::abi_decode(&stored).map_err(|_| StoreError::Corrupt("settings.value"))?;
+        Ok(Some(Domain { chain_id, broker }))
+    }
+
     /// Binds the database to one chain and broker on the first call ever, and refuses any other after: tickets of one
     /// domain are worth nothing in another.
     pub async fn bind_domain(&self, domain: &Domain) -> Result<(), StoreError> {
-        let stored = self.setting_or("domain", &(domain.chain_id, domain.broker).abi_encode()).await?;
-        let (chain_id, broker) = SolValue::abi_decode(&stored).map_err(|_| StoreError::Corrupt("settings.value"))?;
-        if (Domain { chain_id, broker }) == *domain {
-            return Ok(());
+        self.setting_or("domain", &(domain.chain_id, domain.broker).abi_encode()).await?;
+        match self.domain().await? {
+            Some(bound) if bound != *domain => {
+                Err(StoreError::Domain(format!("chain {}, broker {}", bound.chain_id, bound.broker)))
+            }
+            _ => Ok(()),
         }
-        Err(StoreError::Domain(format!("chain {chain_id}, broker {broker}")))
     }
 }

@@ -1,9 +1,8 @@
 //! Winners on their way to the chain: queued, sent, mined, final, or dropped for a reason. Never forgotten.
 //!
-//! A redeemer takes [`Store::winners_waiting`] of one pair, calls [`Store::begin_redemption`] *before* it sends the
-//! transaction, [`Store::mark_sent`] with its hash after, [`Store::mark_mined`], and [`Store::mark_final`] when enough
-//! blocks follow. At start-up [`Store::replay`] gives all that is under way; one that is `sent` without a hash may or
-//! may not have left: the pair's `lastNonce` on chain tells.
+//! A redeemer takes [`Store::winners_waiting`] of one pair and signs a transaction, which [`Store::write_transaction`] writes
+//! *before* it is sent. Then [`Store::mark_mined`], [`Store::mark_unmined`] when a reorganisation took its block, and
+//! [`Store::mark_final`] when enough blocks follow. At start-up [`Store::replay`] gives all that is under way.
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_tickets::{Signature65, Ticket, Waiting};
@@ -19,7 +18,7 @@ use crate::{Store, StoreError, db};
 pub enum WinnerState {
     /// Waits to be redeemed.
     Queued,
-    /// A transaction is about to be sent, or was.
+    /// In a transaction on its way.
     Sent,
     /// The transaction is in a block.
     Mined,
@@ -68,7 +67,7 @@ pub struct Winner {
     pub payee_rand: B256,
     /// Where it is.
     pub state: WinnerState,
-    /// The transaction that carries it.
+    /// The transaction that carries it: the first version, or the one that was mined.
     pub tx: Option<B256>,
     /// The block of that transaction.
     pub block: Option<u64>,
@@ -137,54 +136,23 @@ impl Store {
         rows.iter().map(winner).collect()
     }
 
-    /// Queued or sent → sent, one attempt more, hash unknown. From here on the pair's tickets below these nonces are
-    /// refused. Must return before the transaction is sent.
-    pub async fn begin_redemption(&self, now_ms: u64, digests: &[B256]) -> Result<(), StoreError> {
-        let doing = db("beginning a redemption");
-        let mut tx = self.write.begin().await.map_err(doing)?;
-        for digest in digests {
-            let changed = sqlx::query(
-                "UPDATE winners SET state = 'sent', tx = NULL, attempts = attempts + 1, changed_at = $2 \
-                 WHERE digest = $1 AND state IN ('queued', 'sent')",
-            )
-            .bind(digest.as_slice())
-            .bind(big(now_ms))
-            .execute(&mut *tx)
-            .await
-            .map_err(doing)?;
-            expect_one(changed.rows_affected(), *digest, WinnerState::Sent)?;
-            sqlx::query(
-                "UPDATE payee_pairs SET redeemed_nonce = w.nonce FROM winners w WHERE w.digest = $1 \
-                 AND payee_pairs.payer = w.payer AND payee_pairs.payee = w.payee \
-                 AND payee_pairs.redeemed_nonce < w.nonce",
-            )
-            .bind(digest.as_slice())
-            .execute(&mut *tx)
-            .await
-            .map_err(doing)?;
-        }
-        tx.commit().await.map_err(doing)
+    /// Notes why a queued winner could not be redeemed, one attempt more: it stays queued.
+    pub async fn refuse_winner(&self, now_ms: u64, digest: B256, reason: &str) -> Result<(), StoreError> {
+        let changed = sqlx::query(
+            "UPDATE winners SET reason = $2, attempts = attempts + 1, changed_at = $3 \
+             WHERE digest = $1 AND state = 'queued'",
+        )
+        .bind(digest.as_slice())
+        .bind(reason)
+        .bind(big(now_ms))
+        .execute(&self.write)
+        .await
+        .map_err(db("noting a refusal"))?;
+        expect_one(changed.rows_affected(), digest, WinnerState::Queued)
     }
 
-    /// Notes the hash of the transaction that carries these winners, also when a bumped one replaces it.
-    pub async fn mark_sent(&self, now_ms: u64, digests: &[B256], tx_hash: B256) -> Result<(), StoreError> {
-        let doing = db("marking winners as sent");
-        let mut tx = self.write.begin().await.map_err(doing)?;
-        for digest in digests {
-            let changed =
-                sqlx::query("UPDATE winners SET tx = $2, changed_at = $3 WHERE digest = $1 AND state = 'sent'")
-                    .bind(digest.as_slice())
-                    .bind(tx_hash.as_slice())
-                    .bind(big(now_ms))
-                    .execute(&mut *tx)
-                    .await
-                    .map_err(doing)?;
-            expect_one(changed.rows_affected(), *digest, WinnerState::Sent)?;
-        }
-        tx.commit().await.map_err(doing)
-    }
-
-    /// Sent → mined, in `block`. `tx_hash`: `None` when only the pair's nonce on chain shows that it went through.
+    /// Sent → mined, in `block`. `tx_hash`: `None` when only the pair's nonce on chain shows that it went through, for a
+    /// queued one too.
     pub async fn mark_mined(
         &self,
         now_ms: u64,
@@ -197,7 +165,7 @@ impl Store {
         for digest in digests {
             let changed = sqlx::query(
                 "UPDATE winners SET state = 'mined', tx = COALESCE($2, tx), block = $3, changed_at = $4 \
-                 WHERE digest = $1 AND state IN ('sent', 'mined')",
+                 WHERE digest = $1 AND (state IN ('sent', 'mined') OR ($2 IS NULL AND state = 'queued'))",
             )
             .bind(digest.as_slice())
             .bind(tx_hash.as_ref().map(|hash| hash.as_slice()))
@@ -211,7 +179,26 @@ impl Store {
         tx.commit().await.map_err(doing)
     }
 
-    /// Sent or mined → queued: the transaction reverted, or a reorganisation took its block.
+    /// Mined → sent: a reorganisation took the block. The transaction is still on its way.
+    pub async fn mark_unmined(&self, now_ms: u64, digests: &[B256]) -> Result<(), StoreError> {
+        let doing = db("marking winners as sent again");
+        let mut tx = self.write.begin().await.map_err(doing)?;
+        for digest in digests {
+            let changed = sqlx::query(
+                "UPDATE winners SET state = 'sent', block = NULL, changed_at = $2 \
+                 WHERE digest = $1 AND state = 'mined'",
+            )
+            .bind(digest.as_slice())
+            .bind(big(now_ms))
+            .execute(&mut *tx)
+            .await
+            .map_err(doing)?;
+            expect_one(changed.rows_affected(), *digest, WinnerState::Sent)?;
+        }
+        tx.commit().await.map_err(doing)
+    }
+
+    /// Sent or mined → queued: its transaction reverted, or lost its nonce to another, and nothing can undo that.
     pub async fn requeue(&self, now_ms: u64, digests: &[B256], reason: &str) -> Result<(), StoreError> {
         let doing = db("queueing winners again");
         let mut tx = self.write.begin().await.map_err(doing)?;
@@ -296,7 +283,7 @@ impl Store {
     }
 }
 
-async fn drop_one(
+pub(crate) async fn drop_one(
     tx: &mut Transaction<'static, Sqlite>,
     now_ms: u64,
     digest: B256,

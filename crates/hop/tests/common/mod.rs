@@ -8,7 +8,7 @@ use alloy::primitives::{B256, U256, aliases::U40, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use bytes::Bytes;
 use millrace_contracts::devnet::{Devnet, Genesis};
-use millrace_contracts::{Addresses, deploy};
+use millrace_contracts::{Addresses, ChainOptions, deploy};
 use millrace_hop::Account;
 use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, attempt, parts_root};
 use millrace_hop::serve::{Job, Made, ServeError, Settled};
@@ -59,7 +59,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 /// The chain.
 pub struct Net {
     pub devnet: Devnet,
-    contracts: Addresses,
+    pub contracts: Addresses,
 }
 
 impl Net {
@@ -78,13 +78,18 @@ impl Net {
 
     /// The node of the same key and folder after its process was killed.
     pub async fn again(&self, node: Node) -> Node {
-        let Node { n, dir, account, endpoint } = node;
-        drop((account, endpoint));
-        self.open(n, dir).await
+        let n = node.n;
+        self.open(n, node.killed()).await
     }
 
     async fn open(&self, n: u8, dir: TempDir) -> Node {
-        let account = Account::open("node", dir.path(), &self.devnet.rpc_url(), self.contracts, key(n)).await.unwrap();
+        let at = ChainOptions { confirmations: 2, ..ChainOptions::from(&self.devnet.rpc_url()) };
+        self.open_at(n, dir, at).await
+    }
+
+    /// The same by other endpoints, or with another patience.
+    pub async fn open_at(&self, n: u8, dir: TempDir, at: ChainOptions) -> Node {
+        let account = Account::open("node", dir.path(), at, self.contracts, key(n)).await.unwrap();
         let identity = Identity::new(key(n), None).unwrap();
         let endpoint = Endpoint::bind(&identity, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         Node { n, dir, account, endpoint }
@@ -99,6 +104,11 @@ pub struct Node {
 }
 
 impl Node {
+    /// Its folder after its process was killed.
+    pub fn killed(self) -> TempDir {
+        self.dir
+    }
+
     /// What is on disk, read past the node's own connections.
     pub async fn disk(&self) -> Store {
         Store::open(&self.dir.path().join(millrace_hop::account::DATABASE).to_string_lossy()).await.unwrap()

@@ -1,5 +1,5 @@
 use alloy::primitives::{B256, U256};
-use millrace_store::{Direction, StoreError, WinnerState};
+use millrace_store::{Direction, OutboxRow, Store, StoreError, WinnerState};
 use millrace_tickets::draw;
 
 use crate::{Ends, NOW, NOW_MS, PAYEE, TERMS, due, key, random, sure};
@@ -16,6 +16,15 @@ async fn with_winners(n: u64) -> (Ends, Vec<B256>) {
     (ends, digests)
 }
 
+/// Transaction `n`, its only version.
+fn row(n: u64) -> OutboxRow {
+    OutboxRow { hash: random(n), nonce: n, what: "redeem".into(), raw: vec![2, n as u8], fee_cap: U256::from(n) }
+}
+
+async fn send(store: &Store, digests: &[B256], n: u64) -> Result<(), StoreError> {
+    store.write_transaction(NOW_MS, PAYEE, &row(n), digests).await
+}
+
 #[tokio::test]
 async fn a_winner_goes_from_queued_to_final_and_is_summed() {
     let (mut ends, digests) = with_winners(3).await;
@@ -26,8 +35,7 @@ async fn a_winner_goes_from_queued_to_final_and_is_summed() {
     assert!(waiting.is_sorted_by_key(|w| w.ticket.nonce));
     let batch = &digests[..2];
 
-    store.begin_redemption(NOW_MS + 1, batch).await.unwrap();
-    store.mark_sent(NOW_MS + 2, batch, random(1)).await.unwrap();
+    send(&store, batch, 1).await.unwrap();
     let face = U256::from(TERMS.face_value);
     assert_eq!(store.outstanding(key().address(), PAYEE).await.unwrap().0, face * U256::from(3));
     store.mark_mined(NOW_MS + 3, batch, Some(random(1)), 7).await.unwrap();
@@ -47,28 +55,52 @@ async fn a_winner_goes_from_queued_to_final_and_is_summed() {
 }
 
 #[tokio::test]
-async fn a_redemption_that_may_have_left_is_found_after_a_crash() {
-    let (mut ends, digests) = with_winners(1).await;
-    ends.payee_store.begin_redemption(NOW_MS, &digests).await.unwrap();
+async fn a_transaction_and_its_winners_are_on_disk_together_or_not_at_all() {
+    let (mut ends, digests) = with_winners(2).await;
+    send(&ends.payee_store, &digests[..1], 7).await.unwrap();
+    // A winner that is in one transaction gets into no other, and that other is not written either.
+    let twice = send(&ends.payee_store, &digests, 8).await;
+    assert!(matches!(twice, Err(StoreError::Winner { digest, .. }) if digest == digests[0]), "{twice:?}");
+    let bumped = OutboxRow { hash: random(70), ..row(7) };
+    ends.payee_store.write_transaction(NOW_MS + 1, PAYEE, &bumped, &[]).await.unwrap();
     ends.crash_payee().await;
-    let replay = ends.payee_store.replay().await.unwrap();
-    assert_eq!((replay[0].state, replay[0].tx, replay[0].attempts), (WinnerState::Sent, None, 1));
-    // The pair's nonce on chain says that it went through.
-    ends.payee_store.mark_mined(NOW_MS, &digests, None, 9).await.unwrap();
-    ends.payee_store.mark_final(NOW_MS, &digests).await.unwrap();
-    assert_eq!(ends.payee_store.replay().await.unwrap(), vec![]);
+    let store = ends.payee_store;
+    let replay = store.replay().await.unwrap();
+    assert_eq!((replay[0].state, replay[0].tx, replay[0].attempts), (WinnerState::Sent, Some(random(7)), 1));
+    assert_eq!(replay[1].state, WinnerState::Queued);
+    assert_eq!(store.transactions(PAYEE).await.unwrap(), [row(7), bumped], "the same bytes, in their order");
+    assert_eq!(store.transactions(key().address()).await.unwrap(), [], "another signer's");
+    store.forget_transaction(PAYEE, 7).await.unwrap();
+    assert_eq!(store.transactions(PAYEE).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn redeeming_passes_over_what_was_refused_and_nothing_else() {
+    let (ends, digests) = with_winners(3).await;
+    let store = ends.payee_store;
+    let overtaken = send(&store, &digests[1..2], 1).await;
+    assert!(matches!(overtaken, Err(StoreError::Overtaken(digest)) if digest == digests[0]), "{overtaken:?}");
+    assert_eq!(store.transactions(PAYEE).await.unwrap(), []);
+    store.refuse_winner(NOW_MS, digests[0], "LockTooSmall").await.unwrap();
+    let waiting = store.winners_waiting(key().address(), PAYEE, NOW, 8).await.unwrap();
+    assert_eq!((waiting.len(), waiting[0].reason.as_deref(), waiting[0].attempts), (3, Some("LockTooSmall"), 1));
+    send(&store, &digests[1..2], 1).await.unwrap();
+    let states: Vec<_> = store.replay().await.unwrap().iter().map(|w| w.state).collect();
+    assert_eq!(states, [WinnerState::Sent, WinnerState::Queued], "the third lies above and waits");
+    assert_eq!(store.totals().await.unwrap().dropped, 1);
 }
 
 #[tokio::test]
 async fn a_reverted_or_bumped_transaction_forgets_no_winner() {
     let (ends, digests) = with_winners(2).await;
     let store = ends.payee_store;
-    store.begin_redemption(NOW_MS, &digests).await.unwrap();
-    store.mark_sent(NOW_MS, &digests, random(1)).await.unwrap();
-    store.mark_sent(NOW_MS, &digests, random(2)).await.unwrap();
+    send(&store, &digests, 1).await.unwrap();
     store.mark_mined(NOW_MS, &digests, Some(random(2)), 5).await.unwrap();
-    store.requeue(NOW_MS, &digests, "block 5 was reorganised").await.unwrap();
-    store.begin_redemption(NOW_MS, &digests).await.unwrap();
+    store.mark_unmined(NOW_MS, &digests).await.unwrap();
+    let replay = store.replay().await.unwrap();
+    assert!(replay.iter().all(|w| (w.state, w.block) == (WinnerState::Sent, None)));
+    store.requeue(NOW_MS, &digests, "nonce 1 went to another transaction").await.unwrap();
+    send(&store, &digests, 2).await.unwrap();
     store.requeue(NOW_MS, &digests[..1], "reverted: nonce too low").await.unwrap();
     store.mark_dropped(NOW_MS, &digests[..1], "nonce too low").await.unwrap();
     let replay = store.replay().await.unwrap();
@@ -80,7 +112,7 @@ async fn a_reverted_or_bumped_transaction_forgets_no_winner() {
 async fn a_step_out_of_order_changes_nothing() {
     let (ends, digests) = with_winners(2).await;
     let store = ends.payee_store;
-    store.begin_redemption(NOW_MS, &digests[..1]).await.unwrap();
+    send(&store, &digests[..1], 1).await.unwrap();
     // The second was never sent: the batch fails whole.
     let refused = store.mark_mined(NOW_MS, &digests, Some(random(1)), 5).await;
     assert!(matches!(refused, Err(StoreError::Winner { digest, .. }) if digest == digests[1]));
@@ -89,7 +121,9 @@ async fn a_step_out_of_order_changes_nothing() {
     store.mark_dropped(NOW_MS, &digests, "test").await.unwrap();
     for refused in [
         store.mark_dropped(NOW_MS, &digests, "twice").await,
-        store.begin_redemption(NOW_MS, &digests).await,
+        send(&store, &digests, 2).await,
+        store.refuse_winner(NOW_MS, digests[0], "too late").await,
+        store.mark_unmined(NOW_MS, &digests).await,
         store.mark_final(NOW_MS, &digests).await,
         store.mark_final(NOW_MS, &[random(1)]).await,
     ] {
@@ -125,7 +159,7 @@ async fn p5_a_ticket_below_one_handed_to_redemption_is_refused() {
     ends.payee.accept(NOW_MS, &early, &sure(2), U256::MAX).await.expect("overtaken, and nothing is redeemed yet");
     let store = ends.payee_store.clone();
     let digests: Vec<_> = store.replay().await.unwrap().iter().map(|w| w.digest).collect();
-    store.begin_redemption(NOW_MS, &digests).await.unwrap();
+    send(&store, &digests, 1).await.unwrap();
     ends.payee.accept(NOW_MS, &late, &sure(1), U256::MAX).await.expect_err("a higher nonce is on its way to the chain");
     ends.crash_payee().await;
     ends.payee.accept(NOW_MS, &late, &sure(1), U256::MAX).await.expect_err("the same after a restart");
@@ -148,7 +182,7 @@ async fn winners_that_wait_fill_the_lock() {
     assert!(waiting.due(NOW, locked));
     // Redeemed, the lock is free again (here the payer has filled it up).
     let digests: Vec<_> = ends.payee_store.replay().await.unwrap().iter().map(|w| w.digest).collect();
-    ends.payee_store.begin_redemption(NOW_MS, &digests).await.unwrap();
+    send(&ends.payee_store, &digests, 1).await.unwrap();
     ends.payee_store.mark_mined(NOW_MS, &digests, Some(random(1)), 1).await.unwrap();
     ends.payee.accept(NOW_MS, &third, &due(2), locked).await.unwrap();
 }
@@ -156,8 +190,7 @@ async fn winners_that_wait_fill_the_lock() {
 #[tokio::test]
 async fn lists_and_sums_tell_both_directions() {
     let (ends, digests) = with_winners(2).await;
-    ends.payee_store.begin_redemption(NOW_MS, &digests[..1]).await.unwrap();
-    ends.payee_store.mark_sent(NOW_MS, &digests[..1], random(1)).await.unwrap();
+    send(&ends.payee_store, &digests[..1], 1).await.unwrap();
     let received = ends.payee_store.recent_tickets(50).await.unwrap();
     assert_eq!(received.len(), 2);
     assert!(received.iter().all(|row| row.direction == Direction::In && row.peer == key().address()));
@@ -181,7 +214,7 @@ async fn pruning_keeps_sums_and_winners_that_wait() {
         losers += 1;
     }
     let store = &ends.payee_store;
-    store.begin_redemption(NOW_MS, &digests[..1]).await.unwrap();
+    send(store, &digests[..1], 1).await.unwrap();
     store.mark_mined(NOW_MS, &digests[..1], None, 1).await.unwrap();
     store.mark_final(NOW_MS, &digests[..1]).await.unwrap();
     let (before, waiting) = (store.totals().await.unwrap(), store.replay().await.unwrap());
