@@ -391,7 +391,6 @@ abstract contract Bonds is IFeePool {
         d.fees = 0;
         emit FeesClaimed(node, msg.sender, amount);
         // A plain transfer's 2,300 gas would shut contract accounts out; the state is written before.
-        // slither-disable-next-line low-level-calls
         (bool paid,) = msg.sender.call{value: amount}("");
         if (!paid) revert TransferFailed(msg.sender);
     }

@@ -415,7 +415,6 @@ abstract contract Committee {
             if (eligible && _isChecker(m.checker)) drawn[filled++] = m.checker;
         }
         // The list cannot be shortened otherwise.
-        // slither-disable-next-line assembly
         assembly ("memory-safe") {
             mstore(drawn, filled)
         }
