@@ -60,10 +60,6 @@ contract Market is Base {
         return i < 9 ? (payers[i / 3], payees[i % 3]) : (payers[i - 9], payees[i - 6]);
     }
 
-    function keyAt(uint256 i) internal view returns (uint256 payer) {
-        return i < 9 ? i / 3 : i - 9;
-    }
-
     function fund(uint256 i, uint96 amount, bool byStranger) public {
         i %= PAIRS;
         (address payer, address payee) = pairAt(i);
