@@ -8,7 +8,9 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
+    unreachable_pub,
     reason = "a test fails by panicking and prints its table"
 )]
 
