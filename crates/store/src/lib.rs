@@ -1,7 +1,8 @@
 //! The database of a node: tickets, winners, signing log. The only crate that speaks SQL.
 //!
 //! Money is written before it is acknowledged: every function that returns `Ok` has committed to disk (WAL,
-//! `synchronous = FULL`), and whatever may happen only once is a unique key. All writes go through one connection.
+//! `synchronous = FULL`), and whatever may happen only once is a unique key. All writes go through one connection, and those of
+//! every segment share its commits (`group`).
 //!
 //! - [`pairs`]: payer and payee with their rows, in the order that survives a crash at any point. Start here.
 //! - [`sent`], [`received`]: tickets of either side. [`winners`]: redemption. [`outbox`]: transactions on their way.
@@ -9,6 +10,7 @@
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
 
 mod codec;
+mod group;
 pub mod journal;
 pub mod outbox;
 pub mod pairs;
@@ -48,6 +50,7 @@ const READERS: u32 = 4;
 pub struct Store {
     write: SqlitePool,
     read: SqlitePool,
+    group: group::Group,
     journal_writes: Arc<AtomicU32>,
 }
 
@@ -77,7 +80,8 @@ impl Store {
         let write = pool(1).connect_with(options.clone()).await.map_err(failed)?;
         sqlx::migrate!("./migrations").run(&write).await.map_err(|e| failed(e.into()))?;
         let read = pool(READERS).connect_with(options.read_only(true)).await.map_err(failed)?;
-        Ok(Self { write, read, journal_writes: Arc::default() })
+        let group = group::Group::start(write.clone());
+        Ok(Self { write, read, group, journal_writes: Arc::default() })
     }
 
     /// Closes every connection, waiting for what is under way. What was acknowledged is on disk with or without it.

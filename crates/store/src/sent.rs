@@ -3,95 +3,35 @@
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolValue;
 use millrace_tickets::{Ticket, expected_value_x64};
+use sqlx::SqliteConnection;
 
 use crate::codec::{Columns, big, word};
 use crate::{Once, Store, StoreError, db};
+
+const RECORDING: &str = "recording a ticket to send";
 
 impl Store {
     /// Writes a ticket that is about to be signed. If the pair's work hash has one already, that one is returned and
     /// must be sent instead. A commit or nonce that served another work hash is [`StoreError::Taken`].
     pub async fn record_ticket(&self, now_ms: u64, ticket: &Ticket) -> Result<Ticket, StoreError> {
-        let doing = db("recording a ticket to send");
-        let (payer, payee) = (ticket.payer.as_slice(), ticket.payee.as_slice());
-        let mut tx = self.write.begin().await.map_err(doing)?;
-        let inserted = sqlx::query(
-            "INSERT INTO tickets_sent (payer, payee, work_hash, payee_commit, nonce, body, expiry, acked, at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
-        )
-        .bind(payer)
-        .bind(payee)
-        .bind(ticket.workHash.as_slice())
-        .bind(ticket.payeeCommit.as_slice())
-        .bind(big(ticket.nonce))
-        .bind(ticket.abi_encode())
-        .bind(big(ticket.expiry.to()))
-        .bind(false)
-        .bind(big(now_ms))
-        .execute(&mut *tx)
-        .await
-        .map_err(doing)?;
-        if inserted.rows_affected() == 0 {
-            let same_work =
-                sqlx::query("SELECT body FROM tickets_sent WHERE payer = $1 AND payee = $2 AND work_hash = $3")
-                    .bind(payer)
-                    .bind(payee)
-                    .bind(ticket.workHash.as_slice())
-                    .fetch_optional(&mut *tx)
-                    .await
-                    .map_err(doing)?;
-            if let Some(row) = same_work {
-                return Columns(&row).ticket("body");
-            }
-            let same_commit =
-                sqlx::query("SELECT 1 FROM tickets_sent WHERE payer = $1 AND payee = $2 AND payee_commit = $3")
-                    .bind(payer)
-                    .bind(payee)
-                    .bind(ticket.payeeCommit.as_slice())
-                    .fetch_optional(&mut *tx)
-                    .await
-                    .map_err(doing)?;
-            return Err(StoreError::Taken(if same_commit.is_some() { Once::Commit } else { Once::Nonce }));
-        }
-        let pair =
-            sqlx::query("SELECT last_nonce, tickets, expected_x64 FROM payer_pairs WHERE payer = $1 AND payee = $2")
-                .bind(payer)
-                .bind(payee)
-                .fetch_optional(&mut *tx)
-                .await
-                .map_err(doing)?;
-        let (last_nonce, tickets, expected_x64) = match &pair {
-            Some(row) => {
-                (Columns(row).u64("last_nonce")?, Columns(row).u64("tickets")?, Columns(row).u256("expected_x64")?)
-            }
-            None => (0, 0, U256::ZERO),
-        };
-        sqlx::query(
-            "INSERT INTO payer_pairs (payer, payee, last_nonce, tickets, expected_x64) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT (payer, payee) DO UPDATE SET last_nonce = $3, tickets = $4, expected_x64 = $5",
-        )
-        .bind(payer)
-        .bind(payee)
-        .bind(big(last_nonce.max(ticket.nonce)))
-        .bind(big(tickets + 1))
-        .bind(word(expected_x64.saturating_add(expected_value_x64(ticket))))
-        .execute(&mut *tx)
-        .await
-        .map_err(doing)?;
-        tx.commit().await.map_err(doing)?;
-        Ok(ticket.clone())
+        let ticket = ticket.clone();
+        self.group
+            .write(RECORDING, move |connection| Box::pin(async move { record(connection, now_ms, ticket).await }))
+            .await
     }
 
     /// Notes that the payee holds the ticket: it need not be sent again after a crash.
     pub async fn mark_acked(&self, payer: Address, payee: Address, work_hash: B256) -> Result<(), StoreError> {
-        sqlx::query("UPDATE tickets_sent SET acked = $4 WHERE payer = $1 AND payee = $2 AND work_hash = $3")
-            .bind(payer.as_slice())
-            .bind(payee.as_slice())
-            .bind(work_hash.as_slice())
-            .bind(true)
-            .execute(&self.write)
+        const DOING: &str = "marking a ticket as acknowledged";
+        let query =
+            sqlx::query("UPDATE tickets_sent SET acked = $4 WHERE payer = $1 AND payee = $2 AND work_hash = $3")
+                .bind(payer.to_vec())
+                .bind(payee.to_vec())
+                .bind(work_hash.to_vec())
+                .bind(true);
+        self.group
+            .write(DOING, |connection| Box::pin(async { query.execute(connection).await.map(drop).map_err(db(DOING)) }))
             .await
-            .map_err(db("marking a ticket as acknowledged"))?;
-        Ok(())
     }
 
     /// A pair's tickets without an acknowledgement that live at `now` (unix seconds), oldest first: sent again at
@@ -132,4 +72,71 @@ impl Store {
         let tickets = rows.iter().rev().map(|row| Columns(row).ticket("body")).collect::<Result<_, _>>()?;
         Ok((last_nonce, tickets))
     }
+}
+
+async fn record(connection: &mut SqliteConnection, now_ms: u64, ticket: Ticket) -> Result<Ticket, StoreError> {
+    let doing = db(RECORDING);
+    let (payer, payee) = (ticket.payer.as_slice(), ticket.payee.as_slice());
+    let inserted = sqlx::query(
+        "INSERT INTO tickets_sent (payer, payee, work_hash, payee_commit, nonce, body, expiry, acked, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
+    )
+    .bind(payer)
+    .bind(payee)
+    .bind(ticket.workHash.as_slice())
+    .bind(ticket.payeeCommit.as_slice())
+    .bind(big(ticket.nonce))
+    .bind(ticket.abi_encode())
+    .bind(big(ticket.expiry.to()))
+    .bind(false)
+    .bind(big(now_ms))
+    .execute(&mut *connection)
+    .await
+    .map_err(doing)?;
+    if inserted.rows_affected() == 0 {
+        let same_work = sqlx::query("SELECT body FROM tickets_sent WHERE payer = $1 AND payee = $2 AND work_hash = $3")
+            .bind(payer)
+            .bind(payee)
+            .bind(ticket.workHash.as_slice())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(doing)?;
+        if let Some(row) = same_work {
+            return Columns(&row).ticket("body");
+        }
+        let same_commit =
+            sqlx::query("SELECT 1 FROM tickets_sent WHERE payer = $1 AND payee = $2 AND payee_commit = $3")
+                .bind(payer)
+                .bind(payee)
+                .bind(ticket.payeeCommit.as_slice())
+                .fetch_optional(&mut *connection)
+                .await
+                .map_err(doing)?;
+        return Err(StoreError::Taken(if same_commit.is_some() { Once::Commit } else { Once::Nonce }));
+    }
+    let pair = sqlx::query("SELECT last_nonce, tickets, expected_x64 FROM payer_pairs WHERE payer = $1 AND payee = $2")
+        .bind(payer)
+        .bind(payee)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(doing)?;
+    let (last_nonce, tickets, expected_x64) = match &pair {
+        Some(row) => {
+            (Columns(row).u64("last_nonce")?, Columns(row).u64("tickets")?, Columns(row).u256("expected_x64")?)
+        }
+        None => (0, 0, U256::ZERO),
+    };
+    sqlx::query(
+        "INSERT INTO payer_pairs (payer, payee, last_nonce, tickets, expected_x64) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (payer, payee) DO UPDATE SET last_nonce = $3, tickets = $4, expected_x64 = $5",
+    )
+    .bind(payer)
+    .bind(payee)
+    .bind(big(last_nonce.max(ticket.nonce)))
+    .bind(big(tickets + 1))
+    .bind(word(expected_x64.saturating_add(expected_value_x64(&ticket))))
+    .execute(&mut *connection)
+    .await
+    .map_err(doing)?;
+    Ok(ticket)
 }

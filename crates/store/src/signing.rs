@@ -70,30 +70,33 @@ impl Store {
 
     /// Writes `body` for (`kind`, `scope`) if there is none, and returns the one that is there.
     pub async fn record_once(&self, now_ms: u64, kind: &str, scope: &[u8], body: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let doing = db("recording what is to be signed");
-        let mut tx = self.write.begin().await.map_err(doing)?;
-        let inserted = sqlx::query(
-            "INSERT INTO signing_log (kind, scope, body, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        )
-        .bind(kind)
-        .bind(scope)
-        .bind(body)
-        .bind(big(now_ms))
-        .execute(&mut *tx)
-        .await
-        .map_err(doing)?;
-        let stored = if inserted.rows_affected() == 1 {
-            body.to_vec()
-        } else {
-            let row = sqlx::query("SELECT body FROM signing_log WHERE kind = $1 AND scope = $2")
-                .bind(kind)
-                .bind(scope)
-                .fetch_one(&mut *tx)
+        const DOING: &str = "recording what is to be signed";
+        let doing = db(DOING);
+        let (kind, scope, body) = (kind.to_owned(), scope.to_vec(), body.to_vec());
+        let write = self.group.write(DOING, move |connection| {
+            Box::pin(async move {
+                let inserted = sqlx::query(
+                    "INSERT INTO signing_log (kind, scope, body, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+                )
+                .bind(&kind)
+                .bind(&scope)
+                .bind(&body)
+                .bind(big(now_ms))
+                .execute(&mut *connection)
                 .await
                 .map_err(doing)?;
-            Columns(&row).blob("body")?
-        };
-        tx.commit().await.map_err(doing)?;
-        Ok(stored)
+                if inserted.rows_affected() == 1 {
+                    return Ok(body);
+                }
+                let row = sqlx::query("SELECT body FROM signing_log WHERE kind = $1 AND scope = $2")
+                    .bind(&kind)
+                    .bind(&scope)
+                    .fetch_one(connection)
+                    .await
+                    .map_err(doing)?;
+                Columns(&row).blob("body")
+            })
+        });
+        write.await
     }
 }

@@ -5,6 +5,7 @@
 mod killed;
 mod records;
 mod restart;
+mod together;
 mod winners;
 
 use std::path::Path;
