@@ -2,10 +2,11 @@
 //!
 //! A real `ffmpeg` publishes a clip in real time to a real `millrace up`, whose processes are watched from outside; then one
 //! `ffmpeg` process makes the same ladder from the same clip. `network` starts and asks the line, `ffmpeg` has every call of
-//! that program, `process` reads `/proc`, and `report` does the sums and the words.
+//! that program, `process` reads `/proc`, and `report` does the sums and the words. `payments` measures tickets by themselves.
 
 mod ffmpeg;
 mod network;
+mod payments;
 mod process;
 mod report;
 
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Failure;
 use ffmpeg::Clip;
 use network::{Network, Stream};
+use payments::Payments;
 use process::{Machine, Process};
 use report::Report;
 
@@ -50,6 +52,9 @@ pub struct BenchArgs {
     /// How long a second publication of the clip, in a loop, goes on while memory is watched, minutes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
+    /// Only what paying costs, without a network: ten seconds.
+    #[arg(long)]
+    payments: bool,
     /// Writes the report to this file too.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -127,9 +132,13 @@ struct Line {
 /// Measures.
 pub fn main(args: BenchArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let report =
-        runtime.block_on(async { measure(&args, Shutdown::on_signals()?.token()).await.map_err(Failure::from) })?;
-    let text = report.to_string();
+    let text = runtime.block_on(async {
+        let stop = Shutdown::on_signals()?.token();
+        if args.payments {
+            return Ok::<_, Failure>(pay(&folder()?, &stop).await?.to_string());
+        }
+        Ok(measure(&args, stop).await?.to_string())
+    })?;
     if let Some(path) = &args.out {
         std::fs::write(path, &text).map_err(|e| Failure(format!("{}: {e}", path.display()), EXIT_FAILURE))?;
     }
@@ -142,8 +151,17 @@ fn say(what: &str) {
     eprintln!("bench: {what}");
 }
 
+fn folder() -> Result<tempfile::TempDir, BenchError> {
+    tempfile::Builder::new().prefix("millrace-bench-").tempdir().map_err(BenchError::io("a folder"))
+}
+
+async fn pay(dir: &tempfile::TempDir, stop: &CancellationToken) -> Result<Payments, BenchError> {
+    say("tickets, given and taken");
+    stop.run_until_cancelled(payments::measure(dir.path())).await.ok_or(BenchError::Stopped)?
+}
+
 async fn measure(args: &BenchArgs, stop: CancellationToken) -> Result<Report, BenchError> {
-    let dir = tempfile::Builder::new().prefix("millrace-bench-").tempdir().map_err(BenchError::io("a folder"))?;
+    let dir = folder()?;
     let machine = Machine::look();
     let rungs: Vec<Rung> = ladder(&BroadcasterConfig::default().ladder, SIZE.0, SIZE.1)
         .into_iter()
@@ -167,7 +185,8 @@ async fn measure(args: &BenchArgs, stop: CancellationToken) -> Result<Report, Be
 
     say("one ffmpeg process makes the ladder, second time");
     let second = stop.run_until_cancelled(ffmpeg::make_ladder(&clip, &rungs)).await.ok_or(BenchError::Stopped)??;
-    Ok(Report { machine, clip, rungs, line, ffmpeg: [first, second] })
+    let payments = pay(&dir, &stop).await?;
+    Ok(Report { machine, clip, rungs, line, ffmpeg: [first, second], payments })
 }
 
 /// Publishes twice, and watches.

@@ -44,6 +44,11 @@ pub(super) fn children_seconds() -> f64 {
     Stat::of("self").map_or(0.0, |stat| stat.waited)
 }
 
+/// Seconds of processor time of this process, all its threads.
+pub(super) fn own_seconds() -> f64 {
+    Stat::of("self").map_or(0.0, |stat| stat.own)
+}
+
 /// Seconds of processor time that the machine has spent on anything.
 pub(super) fn busy_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use millrace_node::version;
 
 use super::ffmpeg::{Clip, Run};
+use super::payments::Payments;
 use super::process::{Machine, Process};
 use super::{Line, Moment, Rung, SIZE};
 
@@ -22,6 +23,7 @@ pub(super) struct Report {
     pub(super) line: Line,
     /// The runs of ffmpeg alone, before and after the line's.
     pub(super) ffmpeg: [Run; 2],
+    pub(super) payments: Payments,
 }
 
 /// Processor time between two moments of a network by process, seconds; a process that was not there at both is left out.
@@ -250,7 +252,9 @@ impl Display for Report {
         line.troubles.iter().try_for_each(|(why, of)| {
             let (first, last) = (of.iter().min().copied().unwrap_or(0), of.iter().max().copied().unwrap_or(0));
             writeln!(f, "  - {} times among segments {first} to {last}: {why}", of.len())
-        })
+        })?;
+
+        writeln!(f, "\n## Tickets\n\n{}", self.payments)
     }
 }
 
