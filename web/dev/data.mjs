@@ -62,7 +62,7 @@ export function network(scene, ports) {
   };
   const device = (name, kind, detail, capacity, in_use, sessions) => ({ name, kind, detail, capacity, in_use, sessions });
   const transcoders = () => {
-    if (!busy) return [t1, t2].map((t) => ({ address: t.address, name: t.name, state: "ready", devices: [device("CPU", "x264", "2 cores, superfast", 92, 0, 0)], streams: [], segments_ok: 0, segments_failed: 0, earned_wei: "0", bond_wei: eth(0.1), rtt_ms: 0.6, since: began, suspended: null }));
+    if (!busy) return [t1, t2].map((t) => ({ address: t.address, name: t.name, state: "ready", devices: [device("CPU", "x264", "2 cores, superfast", 92, 0, 0)], streams: [], segments_ok: 0, segments_failed: 0, earned_wei: "0", bond_mill: "100", rtt_ms: 0.6, since: began, suspended: null }));
     const first = {
       address: t1.address,
       name: t1.name,
@@ -72,7 +72,7 @@ export function network(scene, ports) {
       segments_ok: seqNow() - 31,
       segments_failed: 0,
       earned_wei: gwei(seqNow() * 9_020.2),
-      bond_wei: eth(0.1),
+      bond_mill: "100",
       rtt_ms: 0.7,
       since: began,
       suspended: null,

@@ -64,7 +64,7 @@ export interface Transcoder {
   segments_ok: number;
   segments_failed: number;
   earned_wei: string;
-  bond_wei: string;
+  bond_mill: string;
   rtt_ms: number | null;
   since: number;
   suspended: { reason: string; until: number | null } | null;

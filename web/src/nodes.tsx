@@ -92,7 +92,7 @@ function TranscoderRow({ worker, own }: { worker: From<Transcoder>; own: Seen | 
       {t.devices.length === 0 && <p className="doing dim">{t.state === "gone" ? <>left, last seen <Ago at={t.since} /></> : "no device reported"}</p>}
       {t.state !== "gone" && t.devices.map((d, i) => <DeviceLine key={`${d.name} ${i}`} device={d} />)}
       <dl className="facts">
-        <Fact name="Bond"><Amount wei={t.bond_wei} /></Fact>
+        <Fact name="Bond"><span className="num">{t.bond_mill} MILL</span></Fact>
         <Fact name="Segments" title={`${grouped(t.segments_ok)} passed, ${grouped(t.segments_failed)} failed`}>
           <span className="num">{grouped(t.segments_ok)} ok</span>
           {t.segments_failed > 0 ? <span className="num bad">, {grouped(t.segments_failed)} failed</span> : <span className="dim">, 0 failed</span>}

@@ -61,7 +61,7 @@ export const TRANSCODERS: Shape<Transcoder[]> = [
     segments_ok: N,
     segments_failed: N,
     earned_wei: S,
-    bond_wei: S,
+    bond_mill: S,
     rtt_ms: maybe(N),
     since: N,
     suspended: maybe({ reason: S, until: maybe(N) }),

@@ -47,7 +47,7 @@ export const transcoder: Transcoder = {
   segments_ok: 31,
   segments_failed: 0,
   earned_wei: "4000000000000000",
-  bond_wei: "100000000000000000",
+  bond_mill: "100",
   rtt_ms: 0.6,
   since: NOW - 60_000,
   suspended: null,
