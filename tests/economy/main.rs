@@ -29,7 +29,7 @@ const MOST_GAPS: u64 = 4;
 /// Segments of each stream: two minutes. A longer day is for the table.
 const SEGMENTS: u64 = 60;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")] // the chain answers while the parties compute
 async fn the_honest_lose_no_more_than_their_bound_and_earn_what_their_tickets_promise() {
     let segments = std::env::var("MILLRACE_ECONOMY_SEGMENTS").map_or(SEGMENTS, |n| n.parse().unwrap());
     let mut world = World::new().await;

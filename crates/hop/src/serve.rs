@@ -29,6 +29,12 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 pub const PAY_TIMEOUT: Duration = Duration::from_secs(15);
 /// A message may wait this long for a peer that reads slowly.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// An assignment is answered only while it is fresh: at most so many seconds before its deadline, and not after it. One that could
+/// come again when the signing log has forgotten it, or after the database was restored from a backup, would be answered by a second
+/// receipt, which is slashable. The log keeps 72 h; an honest deadline is a segment's patience away.
+pub const FURTHEST_DEADLINE: u64 = 600;
+/// Seconds that two honest clocks may differ.
+const CLOCKS_DIFFER: u64 = 60;
 /// The most renditions that one segment may ask for.
 pub const MAX_RENDITIONS: usize = 12;
 
@@ -254,6 +260,12 @@ impl Job {
         }
         if body.sourceHash != self.source.hash() || body.profileHash != profiles_hash(&open.profiles) {
             return Err(protocol("its assignment names other bytes or another ladder than it sent".into()));
+        }
+        let (deadline, now) = (body.deadline.to::<u64>(), unix_now());
+        if deadline + CLOCKS_DIFFER < now || deadline > now + FURTHEST_DEADLINE {
+            return Err(protocol(format!(
+                "its assignment's deadline is {deadline} and now is {now}: it may lie {FURTHEST_DEADLINE} s ahead at most; set the clock"
+            )));
         }
         if body.price < due {
             return Err(protocol(format!("its assignment pays {} wei where {due} are due", body.price)));

@@ -7,14 +7,15 @@ mod common;
 
 use std::time::Duration;
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256, aliases::U40};
 use bytes::Bytes;
 use common::*;
 use millrace_hop::assign::{AttemptError, Output, Rendition};
-use millrace_hop::prepayment;
-use millrace_hop::serve::{ServeError, Settled};
+use millrace_hop::serve::{FURTHEST_DEADLINE, ServeError, Settled};
 use millrace_hop::sign::SignError;
+use millrace_hop::{Account, prepayment, unix_now};
 use millrace_store::WinnerState;
+use millrace_store::signing::SIGNING_LOG_KEPT_MS;
 use millrace_tickets::credit::MAX_OWED;
 use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::{
@@ -432,42 +433,73 @@ async fn a_refusal_is_heard_although_the_worker_reads_no_more() {
     assert!(!error.blames_worker());
 }
 
+/// An assigner that follows the protocol by hand, up to a ticket for the receipt that it got, and leaves. `None`: no receipt came.
+async fn assign_and_leave(line: &Line, assigner: &Account, assignment: &Signed<Assignment>) -> Option<()> {
+    let (mut sender, mut receiver) = line.up.open().await.unwrap().split();
+    sender.send(&Up::Open(open(0, 0))).await.unwrap();
+    for (index, bytes) in (0..).zip(source().parts()) {
+        sender.send(&Up::Part { index, bytes }).await.unwrap();
+    }
+    sender.send(&Up::End { assignment: assignment.clone(), parts: PARTS }).await.unwrap();
+    let receipt = loop {
+        match receiver.recv_within::<Down>(LIMIT).await {
+            Ok(Some(Down::Receipt { receipt, .. })) => break receipt,
+            Ok(Some(_)) => continue,
+            _ => return None,
+        }
+    };
+    drop(receiver); // nobody hears the acknowledgement
+    let work = assigner.pen.digest(&receipt.body);
+    let ticket = assigner.purse.pay(line.up.address(), work, U256::from(PRICE)).await.unwrap();
+    sender.send(&Up::Ticket(ticket)).await.unwrap();
+    Some(())
+}
+
+/// An assignment of the segment that [`assign_and_leave`] sends, with this deadline (unix seconds).
+async fn assignment(assigner: &Account, worker: Address, deadline: u64) -> Signed<Assignment> {
+    let body = Assignment {
+        streamId: STREAM,
+        sourceHash: source().hash(),
+        profileHash: profiles_hash(&open(0, 0).profiles),
+        price: U256::from(PRICE),
+        deadline: U40::from(deadline),
+        payer: assigner.address(),
+        worker,
+        ..Assignment::default()
+    };
+    Signed::sign(body, assigner.pen.domain(), &key(1)).unwrap()
+}
+
 #[tokio::test]
 async fn a_worker_is_paid_although_its_payer_leaves_before_the_acknowledgement() {
     let net = Net::start().await;
     let (assigner, worker) = (net.node(1).await, net.node(2).await);
     let line = assigner.hire(&worker, TERMS).await;
-    let (us, them) = (assigner.account.address(), worker.account.address());
-    let (source, open) = (source(), open(0, 0));
-    let leaving = async {
-        let (mut sender, mut receiver) = line.up.open().await.unwrap().split();
-        let body = Assignment {
-            streamId: open.stream,
-            sourceHash: source.hash(),
-            profileHash: profiles_hash(&open.profiles),
-            price: U256::from(PRICE),
-            payer: us,
-            worker: them,
-            ..Assignment::default()
-        };
-        let assignment = assigner.account.pen.sign(body).await.unwrap();
-        sender.send(&Up::Open(open)).await.unwrap();
-        for (index, bytes) in (0..).zip(source.parts()) {
-            sender.send(&Up::Part { index, bytes }).await.unwrap();
-        }
-        sender.send(&Up::End { assignment, parts: PARTS }).await.unwrap();
-        let receipt = loop {
-            match receiver.recv_within::<Down>(LIMIT).await.unwrap().unwrap() {
-                Down::Receipt { receipt, .. } => break receipt,
-                _ => continue,
-            }
-        };
-        let work = assigner.account.pen.digest(&receipt.body);
-        drop(receiver); // nobody hears the acknowledgement
-        let ticket = assigner.account.purse.pay(them, work, U256::from(PRICE)).await.unwrap();
-        sender.send(&Up::Ticket(ticket)).await.unwrap();
-    };
-    let ((), settled) = tokio::join!(leaving, serve(&line, &worker.account, &TERMS));
+    let assignment = assignment(&assigner.account, worker.account.address(), unix_now() + 10).await;
+    let (left, settled) =
+        tokio::join!(assign_and_leave(&line, &assigner.account, &assignment), serve(&line, &worker.account, &TERMS));
     assert!(matches!(settled, Ok(Settled::Paid { .. })), "{settled:?}");
+    assert_eq!(left, Some(()));
     assert_eq!(worker.disk().await.totals().await.unwrap().received, 1);
+}
+
+/// Two receipts for one assignment are slashable, and the log that keeps a node from signing a second one is not kept for ever.
+#[tokio::test]
+async fn an_assignment_is_answered_by_no_second_receipt_when_the_log_has_forgotten_it() {
+    let net = Net::start().await;
+    let (assigner, worker) = (net.node(1).await, net.node(2).await);
+    let line = assigner.hire(&worker, TERMS).await;
+    let them = worker.account.address();
+    let now = unix_now();
+    for wrong in [0, now - 61, now + FURTHEST_DEADLINE + 60] {
+        let assignment = assignment(&assigner.account, them, wrong).await;
+        let (left, settled) = tokio::join!(
+            assign_and_leave(&line, &assigner.account, &assignment),
+            serve(&line, &worker.account, &TERMS)
+        );
+        assert!(matches!(&settled, Err(ServeError::Protocol(why)) if why.contains("deadline")), "{settled:?}");
+        assert_eq!(left, None, "no receipt was signed");
+    }
+    // What is kept outlasts the furthest deadline by far.
+    const { assert!(SIGNING_LOG_KEPT_MS > 10 * FURTHEST_DEADLINE * 1000) };
 }
