@@ -10,14 +10,14 @@ mod chain;
 mod scene;
 mod weather;
 
-use crate::media::{Publisher, cuts};
+use crate::media::{Publisher, clip, cuts};
 use crate::network::alone;
 use crate::process::wait_for;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use scene::Scene;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Kills, unless `MILLRACE_KILLS` says otherwise: enough to see that it works, within two minutes.
@@ -44,18 +44,20 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 /// An encoder that begins again whenever its server has gone, as a person's does.
 struct Encoder {
     url: String,
+    picture: PathBuf,
     publisher: Publisher,
     began: Instant,
 }
 
 impl Encoder {
-    fn start(url: &str) -> Self {
-        Self { url: url.to_owned(), publisher: Publisher::file(cuts(), -1, url), began: Instant::now() }
+    fn start(url: &str, picture: PathBuf) -> Self {
+        let publisher = Publisher::file(&picture, -1, url);
+        Self { url: url.to_owned(), picture, publisher, began: Instant::now() }
     }
 
     fn look_after(&mut self) {
         if !self.publisher.is_running() && self.began.elapsed() > REPUBLISH {
-            *self = Self::start(&self.url);
+            *self = Self::start(&self.url, self.picture.clone());
         }
     }
 }
@@ -104,7 +106,8 @@ fn killed_nodes_on_a_hostile_chain_lose_no_winner_and_contradict_nobody() {
 
     let mut scene = Scene::start();
     scene.until_all_ready();
-    let mut encoder = Encoder::start(&scene.rtmp);
+    let picture = clip("bikes.mp4").unwrap_or_else(|| cuts().to_owned());
+    let mut encoder = Encoder::start(&scene.rtmp, picture);
     wait_for("the session pays", FIRST, || {
         encoder.look_after();
         let books = scene.roles.iter().map(|role| scene.block_on(books::Books::read(role)));
@@ -125,7 +128,9 @@ fn killed_nodes_on_a_hostile_chain_lose_no_winner_and_contradict_nobody() {
         scene.roles[victim].kill();
         if last.elapsed() > Duration::from_secs(60) {
             last = Instant::now();
-            say(format!("{} of {kills} kills after {} s", kill + 1, began.elapsed().as_secs()));
+            let received = scene.roles.iter().map(|role| scene.block_on(books::received(role)).unwrap_or_default());
+            let (after, tickets) = (began.elapsed().as_secs(), received.sum::<i64>());
+            say(format!("{} of {kills} kills after {after} s, {tickets} tickets accepted", kill + 1));
         }
     }
     let done = changing.clear_up(&scene);

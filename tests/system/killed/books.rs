@@ -36,6 +36,7 @@ pub(super) struct Winner {
     pub(super) state: String,
     pub(super) face_value: U256,
     pub(super) payee_rand: B256,
+    #[expect(dead_code, reason = "shown when it was dropped")]
     pub(super) reason: Option<String>,
 }
 
@@ -80,6 +81,12 @@ pub(super) async fn under_way(role: &Role) -> Result<(i64, i64), sqlx::Error> {
     let winners = winners.fetch_one(&mut database).await?.get(0);
     let outbox = sqlx::query("SELECT COUNT(*) FROM outbox").fetch_one(&mut database).await?.get(0);
     Ok((winners, outbox))
+}
+
+/// How many tickets it has accepted.
+pub(super) async fn received(role: &Role) -> Result<i64, sqlx::Error> {
+    let mut database = open(&role.database()).await?;
+    Ok(sqlx::query("SELECT COUNT(*) FROM tickets_received").fetch_one(&mut database).await?.get(0))
 }
 
 fn word(row: &SqliteRow, column: &str) -> B256 {

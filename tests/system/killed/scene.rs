@@ -21,10 +21,10 @@ use tempfile::TempDir;
 
 /// What a winner pays, wei: 100 redemptions at the chain's usual base fee.
 pub(super) const FACE: u64 = 1_000_000_000_000;
-/// Locked for each payee: twelve winners, so that locks run low, are topped up, and a deposit that a reorganisation takes is missed.
-const LOCK: u64 = 12 * FACE;
+/// Locked for each payee: so few winners that locks run low, are topped up, and a deposit that a reorganisation takes is missed.
+const LOCK: u64 = 24 * FACE;
 /// Wei per million pixels, of the orchestrator and of the transcoders: a segment of two seconds is worth half a winner or more.
-const PRICES: [u64; 2] = [60_000_000_000, 50_000_000_000];
+const PRICES: [u64; 2] = [70_000_000_000, 60_000_000_000];
 /// Blocks after which a transaction is final. No reorganisation here is as deep.
 pub(super) const CONFIRMATIONS: u64 = 4;
 /// The chain's usual base fee, wei per gas, and its time between blocks.

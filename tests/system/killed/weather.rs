@@ -71,7 +71,7 @@ fn change(devnet: &Devnet, proxies: &[Chaos; 2], rng: &mut StdRng, done: &mut Do
     match rng.random_range(0..12) {
         0..3 => {
             for proxy in proxies {
-                let storm = rng.random_bool(0.7);
+                let storm = rng.random_bool(0.4);
                 proxy.set(if storm { Weather::Storm(rng.random()) } else { Weather::Fair });
             }
             done.storms += 1;
