@@ -7,7 +7,7 @@
 //! peers, a disk.
 //!
 //! Its owner can make it as unpleasant as public chains are: [`Devnet::hold`], [`Devnet::drop_waiting`], [`Devnet::reorg`],
-//! [`Devnet::set_base_fee`], each also by RPC under the name that anvil has for it.
+//! [`Devnet::set_base_fee`], each also by RPC under the name that anvil has for it, and [`Devnet::fail_next`].
 //!
 //! - `ledger`: state, blocks, execution.
 //! - `views`: blocks, transactions, receipts and logs as JSON-RPC shows them.
@@ -168,6 +168,12 @@ impl Devnet {
     /// not so many.
     pub fn reorg(&self, depth: usize) -> bool {
         self.shared.ledger().reorg(depth, now())
+    }
+
+    /// Has the next so many calls of contracts revert in their block, which costs their senders the gas: as when another
+    /// transaction came first and left nothing to do for them. Zero takes that back.
+    pub fn fail_next(&self, transactions: u64) {
+        self.shared.ledger().fail_next(transactions);
     }
 
     /// The base fee of the blocks to come, wei per gas.

@@ -4,6 +4,10 @@
 //! What needs the clips of `../shared/media` (or `MILLRACE_MEDIA`) says so and passes where they are missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+/// Shared with the tests of the packages below.
+#[path = "../../contracts/tests/support/chaos.rs"]
+#[allow(unreachable_pub, dead_code, missing_docs, reason = "each test uses it in part")]
+mod chaos;
 mod http;
 mod media;
 mod network;
@@ -12,6 +16,7 @@ mod process;
 
 mod bad_clips;
 mod demo;
+mod killed;
 mod ladder;
 mod liar;
 mod lost_transcoder;

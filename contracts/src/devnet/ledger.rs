@@ -33,6 +33,9 @@ const KEPT_SNAPSHOTS: usize = 16;
 /// Blocks that a reorganisation may take: what each changed is kept that long.
 pub(super) const KEPT_CHANGES: usize = 64;
 
+/// Input that no contract of ours takes: a call with it reverts.
+const NO_FUNCTION: Bytes = Bytes::from_static(&[0; 4]);
+
 /// Transactions that wait, for their turn or for a higher price.
 const MAX_POOL: usize = 1024;
 
@@ -101,6 +104,8 @@ pub(super) struct Ledger {
     pool: BTreeMap<(Address, u64), Recovered<TxEnvelope>>,
     /// Whether transactions wait although they could be mined.
     held: bool,
+    /// Transactions to come that revert in their block, whatever they are.
+    failing: u64,
     /// Reorganisations so far: a block of another branch must have another hash.
     forks: u64,
     snapshots: VecDeque<Snapshot>,
@@ -120,6 +125,7 @@ impl Ledger {
             changes: VecDeque::new(),
             pool: BTreeMap::new(),
             held: false,
+            failing: 0,
             forks: 0,
             snapshots: VecDeque::new(),
             next_snapshot: 1,
@@ -247,6 +253,11 @@ impl Ledger {
         self.mine_pool(now);
     }
 
+    /// Has the next calls of contracts revert in their block, as calls do whose ground another transaction has moved.
+    pub(super) fn fail_next(&mut self, transactions: u64) {
+        self.failing = transactions;
+    }
+
     /// Forgets a waiting transaction, or all of them; returns how many.
     pub(super) fn drop_waiting(&mut self, hash: Option<B256>) -> usize {
         let before = self.pool.len();
@@ -294,7 +305,7 @@ impl Ledger {
 
     /// Executes a transaction in a block of its own.
     fn execute(&mut self, tx: Recovered<TxEnvelope>, now: u64) -> Result<(), LedgerError> {
-        let env = TxEnv {
+        let mut env = TxEnv {
             tx_type: tx.tx_type() as u8,
             caller: tx.signer(),
             gas_limit: tx.gas_limit(),
@@ -308,10 +319,15 @@ impl Ledger {
             gas_priority_fee: tx.max_priority_fee_per_gas(),
             ..TxEnv::default()
         };
+        let fails = self.failing > 0 && tx.to().is_some_and(|to| !self.code(to).is_empty());
+        if fails {
+            env.data = NO_FUNCTION;
+        }
         let block = self.next_env(now);
         let cfg = self.cfg();
         let ResultAndState { result, state } = transact(&mut self.db, cfg, block, env)?;
         let accounts = &self.db.cache.accounts;
+        self.failing -= u64::from(fails);
         let before = state.keys().map(|address| (*address, accounts.get(address).cloned())).collect();
         self.db.commit(state);
         self.mine(now, Some((tx, result)));

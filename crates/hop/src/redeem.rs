@@ -2,8 +2,9 @@
 //! looks after whatever else the node has sent.
 //!
 //! A winner leaves its transaction only when that transaction's fate cannot change any more: it is `confirmations` deep, or
-//! another has had its nonce for so long. So at no time can two transactions redeem the same winner. While one of a pair's
-//! is in no block, the pair's next one waits: on the chain nonces must rise.
+//! another has had its nonce for so long. So at no time can two transactions redeem the same winner. Until one of a pair's
+//! is final, the pair's next one waits: on the chain nonces must rise, so if a reorganisation took the first and it reverted
+//! on the new branch, the second would void its winners.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -211,8 +212,8 @@ impl Redeemer {
 
     /// Sends a batch for each pair that is due. One pair's trouble is not another's.
     async fn redeem_due(&mut self) -> Result<(), RedeemError> {
-        let unmined = |w: &Winner| (w.state == WinnerState::Sent).then_some(w.ticket.payer);
-        let busy: HashSet<Address> = self.store.replay().await?.iter().filter_map(unmined).collect();
+        let under_way = |w: &Winner| (w.state != WinnerState::Queued).then_some(w.ticket.payer);
+        let busy: HashSet<Address> = self.store.replay().await?.iter().filter_map(under_way).collect();
         self.refused.retain(|_, since| since.elapsed() < self.policy.retry);
         for (payer, payee, waiting) in self.store.pairs_waiting(unix_now()).await? {
             if payee != self.chain.address() || busy.contains(&payer) || self.refused.contains_key(&payer) {

@@ -186,12 +186,13 @@ async fn a_winner_is_sent_mined_and_final_when_enough_blocks_follow() {
     scene.step().await;
     assert_eq!(scene.states().await, [WinnerState::Sent, WinnerState::Queued], "sixteen in one, the rest wait");
     scene.step().await;
-    assert_eq!(scene.states().await, [WinnerState::Mined, WinnerState::Sent]);
-    scene.net.devnet.mine(DEEP - 2); // the second transaction's block followed too
+    assert_eq!(scene.states().await, [WinnerState::Mined, WinnerState::Queued]);
+    scene.net.devnet.mine(DEEP - 1);
     scene.step().await;
-    assert_eq!(scene.states().await, [WinnerState::Mined]);
+    assert_eq!(scene.states().await, [WinnerState::Mined, WinnerState::Queued]);
     scene.net.devnet.mine(1);
     scene.step().await;
+    assert_eq!(scene.states().await, [WinnerState::Sent], "the first are final, and the rest goes out");
     assert_eq!(scene.winners().await.len(), 4);
     scene.finish().await;
     scene.all_redeemed(2).await;
@@ -338,6 +339,27 @@ async fn a_reorganisation_after_mined_sends_the_same_again() {
     assert_eq!(scene.states().await, [WinnerState::Mined]);
     scene.finish().await;
     scene.all_redeemed(1).await;
+}
+
+/// A reorganisation takes a redemption's block, and on the new branch it reverts. A later one of the pair, had it been sent,
+/// would succeed there and void all winners of the first.
+#[tokio::test]
+async fn the_next_batch_of_a_pair_waits_until_the_last_cannot_leave_the_chain() {
+    let mut scene = Scene::new().await;
+    scene.win(1).await;
+    scene.finish().await; // the first redemption of all takes more gas than the next: that alone would make one revert
+    scene.win(2).await;
+    scene.step().await;
+    scene.win(2).await;
+    scene.step().await;
+    scene.step().await;
+    let devnet = &scene.net.devnet;
+    devnet.fail_next(1);
+    assert!(devnet.reorg(2));
+    scene.finish().await;
+    let totals = scene.worker.account.store.totals().await.unwrap();
+    assert_eq!((totals.redeemed, totals.dropped), (U256::from(5 * FACE), 0));
+    assert_eq!(scene.paid(0).await, 5 * FACE);
 }
 
 #[tokio::test]

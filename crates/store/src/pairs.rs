@@ -49,7 +49,10 @@ impl PayerPair {
         if matches!(&recorded, Err(StoreError::Taken(_))) || matches!(&recorded, Ok(stored) if *stored != ticket) {
             self.payer.forget(due.work_hash);
         }
-        Ok(Signed::sign(recorded?, &self.domain, &self.signer)?)
+        let signed = Signed::sign(recorded?, &self.domain, &self.signer)?;
+        let Ticket { payee, nonce, payeeCommit: commit, workHash: work, .. } = &signed.body;
+        tracing::debug!(kind = "ticket", %payee, nonce, %commit, %work, digest = %signed.digest(&self.domain), "signed");
+        Ok(signed)
     }
 
     /// Notes that the payee acknowledged the ticket for this work.

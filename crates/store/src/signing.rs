@@ -3,6 +3,7 @@
 //! After a crash the same bytes go out again. Without this, an honest crash looks like equivocation and is slashable.
 //! Tickets have their own table with the same rule: see [`crate::sent`].
 
+use alloy::primitives::hex;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolStruct, SolType, SolValue};
 use millrace_tickets::{Assignment, Domain, SegmentReceipt, SignatureError, Signed, Verdict};
@@ -65,7 +66,10 @@ impl Store {
         let scope = [(signer.address(), domain.chain_id, domain.broker).abi_encode(), body.scope()].concat();
         let stored = self.record_once(now_ms, T::KIND, &scope, &body.abi_encode()).await?;
         let body = <T as SolType>::abi_decode(&stored).map_err(|_| StoreError::Corrupt("signing_log.body"))?;
-        Ok(Signed::sign(body, domain, signer)?)
+        let signed = Signed::sign(body, domain, signer)?;
+        // Whoever doubts a node can compare what it has signed, over all its lives, with what its peers hold.
+        tracing::debug!(kind = T::KIND, scope = %hex::encode(scope), digest = %signed.digest(domain), "signed");
+        Ok(signed)
     }
 
     /// Writes `body` for (`kind`, `scope`) if there is none, and returns the one that is there.
