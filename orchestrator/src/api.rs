@@ -58,10 +58,13 @@ struct TranscoderView {
 
 async fn transcoders(State(node): State<Arc<Orchestrator>>) -> Json<Vec<TranscoderView>> {
     let suspensions = node.pool.suspensions(millrace_hop::unix_now_ms());
+    let originals = node.streams.originals();
     let mut views = node.pool.map(|(address, t)| {
         let suspended = suspensions.get(address);
         let alive = t.peer.is_alive();
-        let streams = t.streams();
+        // As broadcasters call them: so does whoever looks at the whole network.
+        let named = |name: B256| originals.get(&name).copied().unwrap_or(name);
+        let streams: Vec<B256> = t.streams().into_iter().map(named).collect();
         TranscoderView {
             address: *address,
             name: t.name.clone(),

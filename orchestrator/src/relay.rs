@@ -71,7 +71,8 @@ impl Relay {
             job.take_prepayment(&node.account.till, &self.terms, price).await?;
             session.prepaid(job.open.stream);
         }
-        let Some(mut lease) = self.recruit(&job.open, &[]).await else {
+        let mut open = self.next(&job);
+        let Some(mut lease) = self.recruit(&open, &[]).await else {
             return job
                 .refuse(RefusalCode::Busy, "no transcoder is free for this ladder: lower it or try again later")
                 .await;
@@ -80,16 +81,13 @@ impl Relay {
 
         let mut excluded = Vec::new();
         let mut forwarded = false;
-        // A segment that the broadcaster sends again is assigned under numbers of its own: each is signed for once.
-        let attempts = node.config.attempts.max(1);
-        let first = job.open.attempt.saturating_mul(attempts);
-        for number in (0..attempts).map(|n| first.saturating_add(n)) {
+        for _ in 0..node.config.attempts.max(1) {
             if forwarded {
                 job.send(&Down::Restart).await?;
                 forwarded = false;
             }
-            let worker = lease.address;
-            match self.attempt(&mut job, &lease, number, &mut forwarded).await {
+            let (worker, number) = (lease.address, open.attempt);
+            match self.attempt(&mut job, &lease, open, &mut forwarded).await {
                 Ok(delivered) => {
                     let findings = self.verify(&job, &delivered).await?;
                     let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
@@ -118,18 +116,26 @@ impl Relay {
                     if error.blames_worker() {
                         node.pool.note_failed(worker);
                     }
-                    // One that lost its connection may be back before the next attempt, and is then as good as any.
-                    if lease.peer.is_alive() {
+                    // One that lost its connection may be back before the next attempt, and is then as good as any; so is one
+                    // for which this node could not sign.
+                    if lease.peer.is_alive() && !matches!(error, AttemptError::Sign(_)) {
                         excluded.push(worker);
                     }
                 }
             }
             drop(lease);
-            let Some(next) = self.recruit(&job.open, &excluded).await else { break };
+            open = self.next(&job);
+            let Some(next) = self.recruit(&open, &excluded).await else { break };
             info!(stream = %job.open.stream, seq = job.open.seq, to = %next.address, "the segment goes to another transcoder");
             lease = next;
         }
         job.refuse(RefusalCode::Internal, "no transcoder could deliver this segment").await
+    }
+
+    /// The segment as its next attempt offers it: under a name and a number that were never signed for.
+    fn next(&self, job: &Job) -> SegmentOpen {
+        let (stream, attempt) = self.node.streams.attempt(job.assigner(), job.open.stream, job.open.seq);
+        SegmentOpen { stream, attempt, ..job.open.clone() }
     }
 
     /// A transcoder with room for the segment, waiting a while for one to come back.
@@ -155,11 +161,10 @@ impl Relay {
         &self,
         job: &mut Job,
         lease: &Lease,
-        number: u32,
+        open: SegmentOpen,
         forwarded: &mut bool,
     ) -> Result<Delivered, AttemptError> {
         let node = &self.node;
-        let open = SegmentOpen { attempt: number, ..job.open.clone() };
         let withhold = open.verify_before_publish;
         let offer = Offer {
             terms: lease.terms,
