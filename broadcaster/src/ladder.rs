@@ -228,7 +228,7 @@ impl Work {
         }
         let offer = Offer {
             terms: live.terms,
-            sample_commit: node.account.sample_commit,
+            sample_commit: node.account.sampling.commit(millrace_hop::unix_now()),
             patience: Duration::from_millis(node.config.ladder_ms),
             prepaid,
         };

@@ -147,6 +147,11 @@ pub async fn start(
                 node.account.weigh_face_value(face_value).await;
             }
             let redeeming = tokio::spawn(redeemer.run(stop.clone()));
+            // Once it is registered: nobody else may commit to secrets.
+            let sampling = tokio::spawn({
+                let (node, stop) = (node.clone(), stop.clone());
+                async move { node.account.sampling.run(stop).await }
+            });
             let funding = tokio::spawn(keep_locks(node.clone(), stop.clone()));
             accept(node.clone(), &endpoint, &stop).await;
             node.tasks.close();
@@ -154,7 +159,7 @@ pub async fn start(
                 warn!("segments on their way were given up");
             }
             endpoint.close().await;
-            for task in [redeeming, funding] {
+            for task in [redeeming, sampling, funding] {
                 let _ = task.await; // both end with `stop`
             }
             node.account.store.close().await;

@@ -92,6 +92,7 @@ impl Relay {
                     let findings = self.verify(&job, &delivered).await?;
                     let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
                     let Some((rendition, fault)) = fault else {
+                        self.draw(&delivered);
                         self.note_samples(&lease, &findings).await;
                         return self.settle(job, delivered, lease, number).await;
                     };
@@ -168,7 +169,7 @@ impl Relay {
         let withhold = open.verify_before_publish;
         let offer = Offer {
             terms: lease.terms,
-            sample_commit: node.account.sample_commit,
+            sample_commit: node.account.sampling.commit(millrace_hop::unix_now()),
             // One that gets the segment as a whole has all of it to do still.
             patience: Duration::from_millis(node.config.attempt_ms) + job.source.took().unwrap_or_default(),
             prepaid: Vec::new(),
@@ -212,6 +213,21 @@ impl Relay {
             .await
             .map_err(|e| ServeError::Protocol(format!("verification stopped: {e}")))?
             .map_err(|e| ServeError::Protocol(e.to_string()))
+    }
+
+    /// Draws whether the segment is to be looked at more closely: only now, when its receipt is signed.
+    fn draw(&self, delivered: &Delivered) {
+        let account = &self.node.account;
+        let commit = delivered.assignment.body.sampleCommit;
+        let Some(secret) = account.sampling.behind(commit, millrace_hop::unix_now()) else {
+            return warn!(%commit, "the secret behind an assignment's commitment is not known: the segment is not sampled");
+        };
+        let receipt = account.pen.digest(&delivered.receipt.body);
+        let frames = delivered.facts.iter().map(|facts| facts.frames).min().unwrap_or_default();
+        let draw = verification::draw(secret, receipt, delivered.facts.len() as u32, frames);
+        if draw.full.is_some() || draw.quality.is_some() {
+            info!(%receipt, full = ?draw.full.map(|p| p.rendition), quality = ?draw.quality, "the segment is drawn as a sample");
+        }
     }
 
     /// Keeps the transcoder's record, and suspends it when that says so.
