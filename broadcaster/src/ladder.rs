@@ -308,7 +308,7 @@ impl Work {
             stream: self.stream,
             seq: self.segment.seq,
             attempt: number,
-            payer: self.node.account.pen.address(),
+            payer: self.node.account.purse.payer(),
             worker,
             payee: worker,
             worker_name: String::new(),

@@ -32,7 +32,7 @@ const MAX_SIDE: u32 = 4096;
 /// Serves one segment from a broadcaster's stream to its settlement, and logs how it ended.
 pub(crate) async fn serve(node: Arc<Orchestrator>, session: Arc<Session>, broadcaster: Peer, channel: Channel) {
     let from = broadcaster.address();
-    let job = match Job::receive(channel, from, count_frames).await {
+    let job = match Job::receive(channel, session.assigner, count_frames).await {
         Ok(job) => job,
         Err(error) => return debug!(broadcaster = %from, %error, "no segment came on a stream"),
     };

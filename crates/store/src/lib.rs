@@ -4,7 +4,7 @@
 //! `synchronous = FULL`), and whatever may happen only once is a unique key. All writes go through one connection.
 //!
 //! - [`pairs`]: payer and payee with their rows, in the order that survives a crash at any point. Start here.
-//! - [`sent`], [`received`]: tickets of either side. [`winners`]: redemption. [`outbox`]: transactions on their way.
+//! - [`sent`], [`received`]: tickets of either side. `session`: what session keys have spent. [`winners`]: redemption. [`outbox`]: transactions on their way.
 //!   [`signing`]: what may be signed once.
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
 
@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod pairs;
 pub mod received;
 pub mod sent;
+mod session;
 pub mod settings;
 pub mod signing;
 pub mod totals;
