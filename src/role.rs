@@ -129,10 +129,11 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     info!(role = role.name, address = %identity.address(), data_dir = %data_dir.display(), version = version::VERSION, "starting");
 
     let account = tokio::select! {
-        account = account(&node, &chain, &data_dir, &identity) => Arc::new(account?),
+        account = account(&node, &chain, &data_dir, &identity) => account?,
         () = stop.cancelled() => return Ok(()),
     };
-    let start = Start { config: &config, account: &account, identity: &identity, stop: &stop };
+    let account = &Arc::new(paying(role, &config, account)?);
+    let start = Start { config: &config, account, identity: &identity, stop: &stop };
     let serving = match role.name {
         "broadcaster" => start.broadcaster().await?,
         "orchestrator" => start.orchestrator().await?,
@@ -143,7 +144,7 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
         version: version::VERSION,
         peers: serde_json::to_value(&node.peers).unwrap_or_default(),
     };
-    let api = serving.api.merge(router(account, about));
+    let api = serving.api.merge(router(account.clone(), about));
     let router = http::router(api, serving.rest, Metrics::new(), serving.ready);
     // Watching goes on while the streams end, so that players get the last segments.
     let hang_up = CancellationToken::new();
@@ -271,6 +272,18 @@ async fn account(
         }
         tokio::time::sleep(CHAIN_RETRY).await;
     }
+}
+
+/// The account, spending for the payer that a broadcaster's configuration names. Other roles sign both verdicts and tickets with the
+/// one key that they are bonded with, so that a contradiction can be proved.
+fn paying(role: &Role, config: &Config, mut account: Account) -> Result<Account, Failure> {
+    if role.name == "broadcaster" {
+        let config: millrace_broadcaster::BroadcasterConfig = config.section("broadcaster").map_err(Failure::usage)?;
+        if !config.payer.is_empty() {
+            account.purse.spend_for(parse("broadcaster.payer", &config.payer).map_err(Failure::usage)?);
+        }
+    }
+    Ok(account)
 }
 
 /// Cancels `stop` when standard input closes. A thread, because a read from it cannot be given up.

@@ -18,6 +18,8 @@ pub struct BroadcasterConfig {
     pub max_price_per_megapixel: u64,
     /// Locked for each orchestrator at the ticket broker, wei.
     pub orchestrator_lock_wei: String,
+    /// Whose money this node spends; empty: its own.
+    pub payer: String,
     /// How long after a segment's last part its ladder may come, ms.
     pub ladder_ms: u64,
     /// Whether orchestrators hold renditions back until they are verified.
@@ -52,6 +54,10 @@ pub const DOCS: &[(&str, &str)] = &[
     ("orchestrators", "orchestrators' addresses, best first; where they are is in the registry"),
     ("max_price_per_megapixel", "the most paid to an orchestrator, wei per million pixels of renditions"),
     ("orchestrator_lock_wei", "locked at the ticket broker for each orchestrator, wei"),
+    (
+        "payer",
+        "address of the account whose money this node spends, if it has made this node's key a session key; empty for the node's own",
+    ),
     ("ladder_ms", "how long after a segment's last part its renditions may come, ms; then they are marked as a gap"),
     ("verify_before_publish", "whether orchestrators hold renditions back until they are verified"),
 ];
@@ -66,7 +72,8 @@ impl Default for BroadcasterConfig {
             orchestrators: Vec::new(),
             max_price_per_megapixel: 2_000_000_000,            // 2,000 wei a pixel
             orchestrator_lock_wei: "20000000000000000".into(), // 20 face values of the default
-            ladder_ms: 12_000,                                 // three attempts and a transcoder's return
+            payer: String::new(),
+            ladder_ms: 12_000, // three attempts and a transcoder's return
             verify_before_publish: false,
         }
     }

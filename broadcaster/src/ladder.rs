@@ -228,7 +228,7 @@ impl Work {
         }
         let offer = Offer {
             terms: live.terms,
-            sample_commit: node.account.sample_commit,
+            sample_commit: node.account.sampling.commit(millrace_hop::unix_now()),
             patience: Duration::from_millis(node.config.ladder_ms),
             prepaid,
         };
@@ -308,7 +308,7 @@ impl Work {
             stream: self.stream,
             seq: self.segment.seq,
             attempt: number,
-            payer: self.node.account.pen.address(),
+            payer: self.node.account.purse.payer(),
             worker,
             payee: worker,
             worker_name: String::new(),

@@ -17,7 +17,6 @@ mod status;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
@@ -70,7 +69,6 @@ pub(crate) struct Broadcaster {
     origin: Origin,
     orchestrators: Orchestrators,
     streams: Streams,
-    publications: AtomicU64,
     rtmp: SocketAddr,
     tasks: TaskTracker,
 }
@@ -107,7 +105,6 @@ pub async fn start(
         origin: Origin::new(),
         orchestrators: Orchestrators::new(&addresses),
         streams: Streams::default(),
-        publications: AtomicU64::new(0),
         rtmp,
         tasks: TaskTracker::new(),
     });

@@ -184,8 +184,10 @@ async fn greet(peer: &Peer, dialler: &Dialler) -> Result<Terms, String> {
         .map_err(|_| "no stream could be opened in time".to_owned())?
         .map_err(|e| e.to_string())?;
     let (mut sender, mut receiver) = channel.split();
+    let account = &dialler.account;
+    let payer = Some(account.purse.payer()).filter(|payer| *payer != account.address());
     let hello =
-        Greeting { version: VERSION, role: Role::Broadcaster, node: dialler.account.name.clone(), max_streams: 0 };
+        Greeting { version: VERSION, role: Role::Broadcaster, node: account.name.clone(), max_streams: 0, payer };
     sender.send(&Control::Hello(hello)).await.map_err(|e| e.to_string())?;
     let mut terms = None;
     loop {

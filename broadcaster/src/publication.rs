@@ -2,10 +2,8 @@
 //! cuts goes to the origin at once and to the ladder beside it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use alloy::primitives::{B256, keccak256};
-use alloy::sol_types::SolValue;
+use alloy::primitives::B256;
 use millrace_hop::unix_now_ms;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -29,7 +27,7 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
             return;
         }
     };
-    let id = stream_id(&node);
+    let id = stream_id();
     let status = Arc::new(StreamStatus::new(&name, id));
     node.streams.begin(status.clone());
     info!(stream = %name, %id, %peer, "publication began");
@@ -67,10 +65,9 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
     info!(stream = %name, %id, clean = ended, "publication ended");
 }
 
-/// A stream's id: unique among all streams of this node, now and after a restart.
-fn stream_id(node: &Broadcaster) -> B256 {
-    let count = node.publications.fetch_add(1, Ordering::Relaxed);
-    keccak256((node.account.address(), unix_now_ms(), count).abi_encode())
+/// A stream's id: random, so that none comes twice, also after a restart and whatever the clock does.
+fn stream_id() -> B256 {
+    B256::from(rand::random::<[u8; 32]>())
 }
 
 struct Stream {

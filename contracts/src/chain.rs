@@ -5,7 +5,8 @@
 //!
 //! - `options`, `endpoints`: where the chain answers. `outbox`: what is on its way.
 //! - `sender`: sends. `tend`: looks after what was sent. `gas`: what it costs.
-//! - `steps`: any call, shown before it is made. `refusal`: why not, in words. `stake`: registry, bond, sampling secrets.
+//! - `steps`: any call, shown before it is made. `refusal`: why not, in words. `stake`: registry and bond. `sampling`:
+//!   the secrets by which a node samples.
 //! - `deploy`, `book`: the contracts onto a chain, and where they are.
 
 mod book;
@@ -16,6 +17,7 @@ mod gas;
 mod options;
 mod outbox;
 mod refusal;
+mod sampling;
 mod sender;
 mod stake;
 mod steps;
@@ -39,9 +41,10 @@ pub use error::{ChainError, Revert};
 pub use options::{ChainOptions, DEFAULT_CONFIRMATIONS};
 pub use outbox::{Fate, Outbox, OutboxError, SignedTx, Stage, Written};
 pub use refusal::status_name;
+pub use sampling::{EPOCH, LAST_EPOCH, MAX_STEPS, SecretChain, links_down};
 use sender::{Order, Sender, timed, viewed};
 use stake::narrow;
-pub use stake::{CHECKER, EPOCH, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
+pub use stake::{CHECKER, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
 pub use steps::{Quote, Step, StepError};
 
 /// Bound on waiting for a transaction to be mined, in the calls that wait: half a dozen blocks of the slowest chain.

@@ -18,6 +18,7 @@ pub mod words;
 pub use chain::{
     AddressBook, Addresses, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
     DEFAULT_CONFIRMATIONS, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployed, Deployment, EPOCH, EndpointFault,
-    EndpointStatus, Fate, Mined, NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Quote, Redemption, Revert,
-    SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find, status_name,
+    EndpointStatus, Fate, LAST_EPOCH, MAX_STEPS, Mined, NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Quote,
+    Redemption, Revert, SecretChain, SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find, links_down,
+    status_name,
 };

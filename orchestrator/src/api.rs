@@ -1,4 +1,4 @@
-//! The orchestrator's calls: its transcoders.
+//! The orchestrator's calls: its transcoders, and the secrets by which it samples their work.
 
 use std::sync::Arc;
 
@@ -6,15 +6,16 @@ use alloy::primitives::{Address, B256};
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
+use millrace_hop::sampling::SamplingStatus;
 use millrace_wire::messages::Device;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::Orchestrator;
 
-/// `/v1/transcoders`.
+/// `/v1/transcoders` and `/v1/sampling`.
 pub(crate) fn router(node: Arc<Orchestrator>) -> Router {
-    Router::new().route("/v1/transcoders", get(transcoders)).with_state(node)
+    Router::new().route("/v1/transcoders", get(transcoders)).route("/v1/sampling", get(sampling)).with_state(node)
 }
 
 #[derive(Serialize)]
@@ -58,10 +59,13 @@ struct TranscoderView {
 
 async fn transcoders(State(node): State<Arc<Orchestrator>>) -> Json<Vec<TranscoderView>> {
     let suspensions = node.pool.suspensions(millrace_hop::unix_now_ms());
+    let originals = node.streams.originals();
     let mut views = node.pool.map(|(address, t)| {
         let suspended = suspensions.get(address);
         let alive = t.peer.is_alive();
-        let streams = t.streams();
+        // As broadcasters call them: so does whoever looks at the whole network.
+        let named = |name: B256| originals.get(&name).copied().unwrap_or(name);
+        let streams: Vec<B256> = t.streams().into_iter().map(named).collect();
         TranscoderView {
             address: *address,
             name: t.name.clone(),
@@ -84,4 +88,8 @@ async fn transcoders(State(node): State<Arc<Orchestrator>>) -> Json<Vec<Transcod
     });
     views.sort_by(|a, b| a.name.cmp(&b.name));
     Json(views)
+}
+
+async fn sampling(State(node): State<Arc<Orchestrator>>) -> Json<SamplingStatus> {
+    Json(node.account.sampling.status())
 }

@@ -2,7 +2,7 @@
 //! pays for it.
 //!
 //! [`sessions`]: who may speak, broadcasters' credit, transcoders' place in the pool. [`pool`]: which transcoder gets a
-//! segment. [`relay`]: the way of one segment. [`verification`]: the returned bytes against the source. [`api`]: what the
+//! segment. [`relay`]: the way of one segment. [`streams`]: what it is called on its way. [`verification`]: the returned bytes against the source. [`api`]: what the
 //! console shows.
 
 mod api;
@@ -10,6 +10,7 @@ pub mod config;
 pub mod pool;
 mod relay;
 pub mod sessions;
+pub mod streams;
 pub mod verification;
 
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ use tracing::{info, warn};
 
 pub use config::OrchestratorConfig;
 use pool::Pool;
+use streams::Streams;
 
 /// A killed transcoder shows within this, so that its segments go elsewhere inside a player's buffer.
 const TIMING: Timing = Timing {
@@ -63,6 +65,7 @@ pub(crate) struct Orchestrator {
     pub(crate) config: OrchestratorConfig,
     pub(crate) account: Arc<Account>,
     pub(crate) pool: Arc<Pool>,
+    pub(crate) streams: Streams,
     pub(crate) tasks: TaskTracker,
     pub(crate) transcoder_lock: U256,
     terms: Terms,
@@ -122,7 +125,15 @@ pub async fn start(
     for suspension in account.store.suspensions(unix_now_ms()).await.map_err(AccountError::from)? {
         pool.suspend(suspension.worker, suspension);
     }
-    let node = Arc::new(Orchestrator { config, account, pool, tasks: TaskTracker::new(), transcoder_lock, terms });
+    let node = Arc::new(Orchestrator {
+        config,
+        account,
+        pool,
+        streams: Streams::default(),
+        tasks: TaskTracker::new(),
+        transcoder_lock,
+        terms,
+    });
     let api = api::router(node.clone());
     let ready = Readiness::default();
     let fingerprint = identity.fingerprint();
@@ -136,6 +147,11 @@ pub async fn start(
                 node.account.weigh_face_value(face_value).await;
             }
             let redeeming = tokio::spawn(redeemer.run(stop.clone()));
+            // Once it is registered: nobody else may commit to secrets.
+            let sampling = tokio::spawn({
+                let (node, stop) = (node.clone(), stop.clone());
+                async move { node.account.sampling.run(stop).await }
+            });
             let funding = tokio::spawn(keep_locks(node.clone(), stop.clone()));
             accept(node.clone(), &endpoint, &stop).await;
             node.tasks.close();
@@ -143,7 +159,7 @@ pub async fn start(
                 warn!("segments on their way were given up");
             }
             endpoint.close().await;
-            for task in [redeeming, funding] {
+            for task in [redeeming, sampling, funding] {
                 let _ = task.await; // both end with `stop`
             }
             node.account.store.close().await;

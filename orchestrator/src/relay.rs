@@ -32,7 +32,7 @@ const MAX_SIDE: u32 = 4096;
 /// Serves one segment from a broadcaster's stream to its settlement, and logs how it ended.
 pub(crate) async fn serve(node: Arc<Orchestrator>, session: Arc<Session>, broadcaster: Peer, channel: Channel) {
     let from = broadcaster.address();
-    let job = match Job::receive(channel, from, count_frames).await {
+    let job = match Job::receive(channel, session.assigner, count_frames).await {
         Ok(job) => job,
         Err(error) => return debug!(broadcaster = %from, %error, "no segment came on a stream"),
     };
@@ -71,7 +71,8 @@ impl Relay {
             job.take_prepayment(&node.account.till, &self.terms, price).await?;
             session.prepaid(job.open.stream);
         }
-        let Some(mut lease) = self.recruit(&job.open, &[]).await else {
+        let mut open = self.next(&job);
+        let Some(mut lease) = self.recruit(&open, &[]).await else {
             return job
                 .refuse(RefusalCode::Busy, "no transcoder is free for this ladder: lower it or try again later")
                 .await;
@@ -80,20 +81,18 @@ impl Relay {
 
         let mut excluded = Vec::new();
         let mut forwarded = false;
-        // A segment that the broadcaster sends again is assigned under numbers of its own: each is signed for once.
-        let attempts = node.config.attempts.max(1);
-        let first = job.open.attempt.saturating_mul(attempts);
-        for number in (0..attempts).map(|n| first.saturating_add(n)) {
+        for _ in 0..node.config.attempts.max(1) {
             if forwarded {
                 job.send(&Down::Restart).await?;
                 forwarded = false;
             }
-            let worker = lease.address;
-            match self.attempt(&mut job, &lease, number, &mut forwarded).await {
+            let (worker, number) = (lease.address, open.attempt);
+            match self.attempt(&mut job, &lease, open, &mut forwarded).await {
                 Ok(delivered) => {
                     let findings = self.verify(&job, &delivered).await?;
                     let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
                     let Some((rendition, fault)) = fault else {
+                        self.draw(&delivered);
                         self.note_samples(&lease, &findings).await;
                         return self.settle(job, delivered, lease, number).await;
                     };
@@ -118,18 +117,26 @@ impl Relay {
                     if error.blames_worker() {
                         node.pool.note_failed(worker);
                     }
-                    // One that lost its connection may be back before the next attempt, and is then as good as any.
-                    if lease.peer.is_alive() {
+                    // One that lost its connection may be back before the next attempt, and is then as good as any; so is one
+                    // for which this node could not sign.
+                    if lease.peer.is_alive() && !matches!(error, AttemptError::Sign(_)) {
                         excluded.push(worker);
                     }
                 }
             }
             drop(lease);
-            let Some(next) = self.recruit(&job.open, &excluded).await else { break };
+            open = self.next(&job);
+            let Some(next) = self.recruit(&open, &excluded).await else { break };
             info!(stream = %job.open.stream, seq = job.open.seq, to = %next.address, "the segment goes to another transcoder");
             lease = next;
         }
         job.refuse(RefusalCode::Internal, "no transcoder could deliver this segment").await
+    }
+
+    /// The segment as its next attempt offers it: under a name and a number that were never signed for.
+    fn next(&self, job: &Job) -> SegmentOpen {
+        let (stream, attempt) = self.node.streams.attempt(job.assigner(), job.open.stream, job.open.seq);
+        SegmentOpen { stream, attempt, ..job.open.clone() }
     }
 
     /// A transcoder with room for the segment, waiting a while for one to come back.
@@ -155,15 +162,14 @@ impl Relay {
         &self,
         job: &mut Job,
         lease: &Lease,
-        number: u32,
+        open: SegmentOpen,
         forwarded: &mut bool,
     ) -> Result<Delivered, AttemptError> {
         let node = &self.node;
-        let open = SegmentOpen { attempt: number, ..job.open.clone() };
         let withhold = open.verify_before_publish;
         let offer = Offer {
             terms: lease.terms,
-            sample_commit: node.account.sample_commit,
+            sample_commit: node.account.sampling.commit(millrace_hop::unix_now()),
             // One that gets the segment as a whole has all of it to do still.
             patience: Duration::from_millis(node.config.attempt_ms) + job.source.took().unwrap_or_default(),
             prepaid: Vec::new(),
@@ -207,6 +213,21 @@ impl Relay {
             .await
             .map_err(|e| ServeError::Protocol(format!("verification stopped: {e}")))?
             .map_err(|e| ServeError::Protocol(e.to_string()))
+    }
+
+    /// Draws whether the segment is to be looked at more closely: only now, when its receipt is signed.
+    fn draw(&self, delivered: &Delivered) {
+        let account = &self.node.account;
+        let commit = delivered.assignment.body.sampleCommit;
+        let Some(secret) = account.sampling.behind(commit, millrace_hop::unix_now()) else {
+            return warn!(%commit, "the secret behind an assignment's commitment is not known: the segment is not sampled");
+        };
+        let receipt = account.pen.digest(&delivered.receipt.body);
+        let frames = delivered.facts.iter().map(|facts| facts.frames).min().unwrap_or_default();
+        let draw = verification::draw(secret, receipt, delivered.facts.len() as u32, frames);
+        if draw.full.is_some() || draw.quality.is_some() {
+            info!(%receipt, full = ?draw.full.map(|p| p.rendition), quality = ?draw.quality, "the segment is drawn as a sample");
+        }
     }
 
     /// Keeps the transcoder's record, and suspends it when that says so.

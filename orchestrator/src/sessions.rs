@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::TRANSCODER;
-use millrace_hop::{CLOSE_REFUSED, CLOSE_SUSPENDED};
+use millrace_hop::{Assigner, CLOSE_REFUSED, CLOSE_SUSPENDED};
 use millrace_tickets::Terms;
 use millrace_wire::Peer;
 use millrace_wire::messages::{Control, Greeting, Role, VERSION, WorkerStatus};
@@ -29,13 +29,15 @@ const MAX_STREAMS: usize = 256;
 pub struct Session {
     /// What it was quoted.
     pub terms: Terms,
+    /// The broadcaster, and whose money it spends.
+    pub assigner: Assigner,
     prepaid: Mutex<HashSet<B256>>,
 }
 
 impl Session {
-    /// A new session under `terms`.
-    pub fn new(terms: Terms) -> Self {
-        Self { terms, prepaid: Mutex::default() }
+    /// A new session of `assigner` under `terms`.
+    pub fn new(assigner: Assigner, terms: Terms) -> Self {
+        Self { terms, assigner, prepaid: Mutex::default() }
     }
 
     fn paid_ahead(&self) -> MutexGuard<'_, HashSet<B256>> {
@@ -57,16 +59,18 @@ impl Session {
     }
 }
 
-/// Meets a peer that has connected: refuses strangers before any message, then serves it for as long as it stays.
+/// Meets a peer that has connected: refuses strangers before any work, then serves it for as long as it stays.
 pub(crate) async fn meet(node: Arc<Orchestrator>, peer: Peer, stop: CancellationToken) {
     let address = peer.address();
-    if let Err(reason) = admit(&node, &peer).await {
-        warn!(peer = %address, remote = %peer.remote_addr(), %reason, "peer refused");
-        peer.close(CLOSE_REFUSED, &reason);
-        return;
-    }
+    let known = match admit(&node, &peer).await {
+        Ok(known) => known,
+        Err(reason) => {
+            warn!(peer = %address, remote = %peer.remote_addr(), %reason, "peer refused");
+            return peer.close(CLOSE_REFUSED, &reason);
+        }
+    };
     let ended = tokio::select! {
-        ended = converse(&node, &peer, &stop) => ended,
+        ended = converse(&node, &peer, known, &stop) => ended,
         () = stop.cancelled() => Ok(()),
     };
     match ended {
@@ -78,8 +82,9 @@ pub(crate) async fn meet(node: Arc<Orchestrator>, peer: Peer, stop: Cancellation
     }
 }
 
-/// A peer is heard if it is bonded in the registry under the TLS key it shows, or has locked money for us.
-async fn admit(node: &Orchestrator, peer: &Peer) -> Result<(), String> {
+/// Whether a peer is known: it is bonded in the registry under the TLS key it shows, or has locked money for us. Of others only the
+/// greeting is heard, for they may spend the money of somebody who has.
+async fn admit(node: &Orchestrator, peer: &Peer) -> Result<bool, String> {
     let address = peer.address();
     if let Some(reason) = node.suspension(address).await? {
         peer.close(CLOSE_SUSPENDED, &reason);
@@ -87,22 +92,31 @@ async fn admit(node: &Orchestrator, peer: &Peer) -> Result<(), String> {
     }
     if let Some(record) = node.account.chain.node(address).await.map_err(|e| e.to_string())? {
         return if record.fingerprint == peer.fingerprint() {
-            Ok(())
+            Ok(true)
         } else {
             Err(format!("{address} is registered with another TLS key: register this one"))
         };
     }
-    let locked = node.account.till.locked(address).await.map_err(|e| e.to_string())?;
-    if locked.is_zero() {
+    Ok(!node.account.till.locked(address).await.map_err(|e| e.to_string())?.is_zero())
+}
+
+/// Whose money a peer spends: its own, or that of the payer it names, if the chain says that it may.
+async fn spends(node: &Orchestrator, address: Address, hello: &Greeting, known: bool) -> Result<Assigner, String> {
+    let payer = hello.payer.filter(|_| hello.role == Role::Broadcaster).unwrap_or(address);
+    let assigner = Assigner { address, payer };
+    if payer != address {
+        node.account.till.vouch(assigner).await?;
+    } else if !known {
         return Err(format!(
-            "{address} is neither bonded in the registry nor has it locked money for {}: do one of the two",
+            "{address} is neither bonded in the registry nor has it locked money for {}: do one of the two, or name the payer \
+             whose session key it is (broadcaster.payer)",
             node.account.pen.address()
         ));
     }
-    Ok(())
+    Ok(assigner)
 }
 
-async fn converse(node: &Arc<Orchestrator>, peer: &Peer, stop: &CancellationToken) -> Result<(), String> {
+async fn converse(node: &Arc<Orchestrator>, peer: &Peer, known: bool, stop: &CancellationToken) -> Result<(), String> {
     let words = |e: &dyn std::fmt::Display| e.to_string();
     let channel = tokio::time::timeout(HELLO_TIMEOUT, peer.accept())
         .await
@@ -115,17 +129,18 @@ async fn converse(node: &Arc<Orchestrator>, peer: &Peer, stop: &CancellationToke
     if hello.version != VERSION {
         return Err(format!("protocol version {} is spoken here, not {}: update", VERSION, hello.version));
     }
-    let welcome =
-        Greeting { version: VERSION, role: Role::Orchestrator, node: node.account.name.clone(), max_streams: 0 };
+    let assigner = spends(node, peer.address(), &hello, known).await?;
+    let name = node.account.name.clone();
+    let welcome = Greeting { version: VERSION, role: Role::Orchestrator, node: name, max_streams: 0, payer: None };
     sender.send(&Control::Welcome(welcome)).await.map_err(|e| words(&e))?;
     match hello.role {
         Role::Broadcaster => {
             let terms = node.terms();
-            let commits = node.account.till.commits(peer.address(), COMMITS).await.map_err(|e| e.to_string())?;
+            let commits = node.account.till.commits(assigner.payer, COMMITS).await.map_err(|e| e.to_string())?;
             sender.send(&Control::Terms(terms)).await.map_err(|e| words(&e))?;
             sender.send(&Control::Commits(commits)).await.map_err(|e| words(&e))?;
-            info!(broadcaster = %peer.address(), name = %hello.node, "broadcaster connected");
-            let session = Arc::new(Session::new(terms));
+            info!(broadcaster = %peer.address(), payer = %assigner.payer, name = %hello.node, "broadcaster connected");
+            let session = Arc::new(Session::new(assigner, terms));
             loop {
                 match peer.accept().await {
                     Ok(channel) => {

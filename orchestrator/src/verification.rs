@@ -1,6 +1,7 @@
 //! Verification before payment: the returned bytes against the source that was kept, layers A (probe) and B (key frames)
 //! of the protocol, on every segment and every rendition. Everything is recomputed here; nothing the worker says counts.
 
+use alloy::primitives::B256;
 use bytes::Bytes;
 use millrace_hop::assign::Rendition;
 use millrace_media::cmaf::{self, Sample, Track, VideoTrack};
@@ -8,7 +9,8 @@ use millrace_media::h264;
 use millrace_media::picture::decode_key_frame;
 use millrace_tickets::Profile;
 use millrace_verify::{
-    Fault, Fingerprint, PictureRef, SegmentShape, Thresholds, Wanted, compare, fingerprint, judge, probe,
+    FULL_RATE, Fault, Fingerprint, Pick, PictureRef, QUALITY_RATE, SegmentShape, Thresholds, Wanted, compare,
+    fingerprint, judge, pick, probe, sampled,
 };
 
 /// What verification found in one rendition of one segment: a sample of the worker's record.
@@ -24,6 +26,27 @@ pub struct Finding {
 #[derive(Debug, thiserror::Error)]
 #[error("the source cannot be read, so nothing can be judged by it: {0}")]
 pub struct SourceUnreadable(String);
+
+/// Frames that are held against an honest encoding in a segment that is drawn for that.
+const QUALITY_FRAMES: u32 = 6;
+
+/// What of a segment has to be looked at beyond its key frames (layers C and D of the protocol).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draw {
+    /// Every frame of one rendition.
+    pub full: Option<Pick>,
+    /// Some frames of one rendition.
+    pub quality: Option<Pick>,
+}
+
+/// Draws for a segment of `renditions` with `frames` each, by the secret of its assignment's epoch and the EIP-712 digest of the
+/// signed receipt. Nothing else goes in: with the secret, once it is revealed, anyone draws the same.
+pub fn draw(secret: B256, receipt: B256, renditions: u32, frames: u32) -> Draw {
+    let of = |rate, count| {
+        sampled(&secret, &receipt, rate).then(|| pick(&secret, &receipt, renditions, frames, count)).flatten()
+    };
+    Draw { full: of(FULL_RATE, frames), quality: of(QUALITY_RATE, QUALITY_FRAMES) }
+}
 
 /// Judges every rendition of a segment. Takes some 20 ms of CPU for three renditions of 720p: call it off the async threads.
 pub fn verify(

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use millrace_hop::assign::{Rendition, pixels};
 use millrace_hop::serve::{Job, Made, ServeError, Settled};
 use millrace_hop::source::Next;
-use millrace_hop::unix_now_ms;
+use millrace_hop::{unix_now, unix_now_ms};
 use millrace_media::cmaf::{self, Track};
 use millrace_media::transcode::{RenditionSpec, SegmentStats};
 use millrace_store::SegmentRow;
@@ -114,6 +114,11 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
     };
     drop(lane);
     let assignment = job.assignment(&node.terms, &node.account.pen, &node.account.till).await?;
+    // Samples that could be chosen after the fact would be none. Who assigns is bound by what it has committed to on the chain.
+    let commit = assignment.body.sampleCommit;
+    if let Err(reason) = node.account.commitments.check(job.assigner(), commit, unix_now()).await {
+        return job.refuse(RefusalCode::Malformed, reason).await.map(refused);
+    }
     let facts = facts(&specs, &stats, &renditions);
     debug_assert_eq!(pixels(&job.open, stats.frames), stats.renditions.iter().map(|r| r.pixels).sum::<u64>());
     let parts = job.source.parts();

@@ -70,7 +70,8 @@ async fn greet(node: &Arc<Transcoder>, peer: &Peer) -> Result<Sender, String> {
         .map_err(|_| "no stream could be opened in time".to_owned())?
         .map_err(|e| words(&e))?;
     let (mut sender, mut receiver) = channel.split();
-    let hello = Greeting { version: VERSION, role: Role::Transcoder, node: node.account.name.clone(), max_streams: 0 };
+    let node_name = node.account.name.clone();
+    let hello = Greeting { version: VERSION, role: Role::Transcoder, node: node_name, max_streams: 0, payer: None };
     sender.send(&Control::Hello(hello)).await.map_err(|e| words(&e))?;
     match receiver.recv_within(GREETING_TIMEOUT).await.map_err(|e| words(&e))? {
         Some(Control::Welcome(welcome)) if welcome.version == VERSION => {}

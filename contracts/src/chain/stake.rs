@@ -1,4 +1,4 @@
-//! What a node has at stake: its place in the registry, its bond in MILL, and the secrets by which it samples.
+//! What a node has at stake: its place in the registry, its bond in MILL, and the secrets that its key gives.
 
 use alloy::primitives::{Address, B256, U256, aliases::U96, keccak256};
 use alloy::signers::{SignerSync, local::PrivateKeySigner};
@@ -17,12 +17,6 @@ pub const TRANSCODER: u8 = 2;
 
 /// Role bit of a checker in the registry.
 pub const CHECKER: u8 = 4;
-
-/// Seconds of an epoch of sampling, as in Sampling.sol.
-pub const EPOCH: u64 = 86_400;
-
-/// The epoch that begins at 2100-01-01: the chain of sampling secrets ends there.
-const LAST_EPOCH: u64 = 47_482;
 
 sol! {
     /// What the token's holder signs (ERC-2612).
@@ -151,23 +145,13 @@ impl Chain {
         Ok(Step::call(what, registry, &Registry::multicallCall { data }))
     }
 
-    /// The signer's secret of a sampling epoch. The secrets are one hash chain, from the last epoch back, that begins with a
-    /// signature that is used for nothing else: whoever has the key has them all, and no file can be lost.
-    pub fn sampling_secret(&self, epoch: u64) -> Result<B256, ChainError> {
-        let steps = LAST_EPOCH.checked_sub(epoch).ok_or_else(|| {
-            ChainError::Input(format!("epoch {epoch} lies after {LAST_EPOCH}, the last that has a secret"))
-        })?;
-        Ok((0..steps)
-            .fold(self.derived("sampling secrets", self.contracts.sampling, 0)?, |secret, _| keccak256(secret)))
-    }
-
     /// The salt of the signer's vote in a dispute, from its key.
     pub fn vote_salt(&self, dispute: u64) -> Result<B256, ChainError> {
         self.derived("vote salt", self.contracts.disputes, dispute)
     }
 
     /// 32 bytes that only the signer's key gives: the hash of a signature (deterministic, RFC 6979) over what no protocol signs.
-    fn derived(&self, purpose: &str, contract: Address, number: u64) -> Result<B256, ChainError> {
+    pub(super) fn derived(&self, purpose: &str, contract: Address, number: u64) -> Result<B256, ChainError> {
         let label = format!("millrace {purpose} of chain {} contract {contract} number {number}", self.chain_id());
         let signature = self.signer.sign_hash_sync(&keccak256(label)).map_err(|e| ChainError::Signer(e.to_string()))?;
         Ok(keccak256(signature.as_bytes()))

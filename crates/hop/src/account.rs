@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::signers::local::PrivateKeySigner;
 use millrace_contracts::{Addresses, Chain, ChainError, ChainOptions};
 use millrace_store::{SegmentRow, Store, StoreError};
@@ -16,9 +16,10 @@ use crate::credit::Credits;
 use crate::outbox::StoredOutbox;
 use crate::purse::Purse;
 use crate::redeem::{Policy, Redeemer};
+use crate::sampling::{Commitments, Sampling};
 use crate::sign::Pen;
 use crate::till::Till;
-use crate::unix_now_ms;
+use crate::{unix_now, unix_now_ms};
 
 /// The database's file name in the node's data folder.
 pub const DATABASE: &str = "state.sqlite";
@@ -82,8 +83,10 @@ pub struct Account {
     pub store: Store,
     /// The first of the chain's endpoints, as configured.
     pub rpc_url: String,
-    /// The commitment to this node's sampling secret, which it names in every assignment.
-    pub sample_commit: B256,
+    /// The secrets by which it samples what it is delivered.
+    pub sampling: Arc<Sampling>,
+    /// What its assigners are held to in their sampling.
+    pub commitments: Commitments,
 }
 
 impl Account {
@@ -106,18 +109,19 @@ impl Account {
         let chain = Chain::connect_with(Arc::new(outbox), at, contracts, signer.clone()).await?;
         store.bind_domain(&chain.domain()).await?;
         let pen = Pen::new(signer, chain.domain(), store.clone());
-        let secret = store.setting_or("sampling_secret", &rand::random::<[u8; 32]>()).await?;
+        let sampling = Arc::new(Sampling::new(chain.clone(), unix_now())?);
         Ok(Self {
             name: name.to_owned(),
             started_ms: unix_now_ms(),
             purse: Purse::new(pen.clone(), store.clone()),
             credits: Credits::new(store.clone(), chain.address()),
             till: Arc::new(Till::open(store.clone(), chain.clone()).await?),
+            sampling,
+            commitments: Commitments::new(chain.clone()),
             pen,
             chain,
             store,
             rpc_url,
-            sample_commit: keccak256(secret),
         })
     }
 

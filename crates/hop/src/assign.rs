@@ -191,6 +191,8 @@ impl AttemptError {
 
 /// A receipt that fits its bytes, and the stream on which it is settled.
 pub struct Delivered {
+    /// The signed assignment that it answers.
+    pub assignment: Signed<Assignment>,
     /// The signed receipt.
     pub receipt: Signed<SegmentReceipt>,
     /// What the worker says of each rendition; it fits the bytes.
@@ -312,7 +314,7 @@ pub async fn attempt(
     check(pen, &assignment, &open, &receipt, &facts, &renditions)
         .map_err(|what| AttemptError::Protocol { worker, what })?;
     let price = assignment.body.price;
-    Ok(Delivered { receipt, facts, renditions, price, worker, sender, receiver })
+    Ok(Delivered { assignment, receipt, facts, renditions, price, worker, sender, receiver })
 }
 
 fn broke(worker: Address, error: impl Into<WireError>) -> AttemptError {

@@ -5,7 +5,7 @@
 //! In the order in which a segment meets them:
 //! [`dial`] finds the worker, [`source`] keeps the parts, [`assign`] is the assigner's end of one attempt, [`serve`] the worker's, [`sign`] writes
 //! down what is signed before it is signed, [`purse`] pays, [`till`] is paid, [`credit`] bounds what a payer
-//! may owe, [`redeem`] takes winners to the chain.
+//! may owe, [`redeem`] takes winners to the chain, [`sampling`] keeps the secrets by which work is sampled.
 //!
 //! What is absent: this crate looks at no media. Frames and pixels are told to it by its callers, bytes are opaque.
 
@@ -17,6 +17,7 @@ pub mod dial;
 mod outbox;
 pub mod purse;
 pub mod redeem;
+pub mod sampling;
 pub mod serve;
 pub mod sign;
 pub mod source;
@@ -24,7 +25,7 @@ pub mod till;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use millrace_tickets::{Terms, price};
 
 pub use account::{Account, AccountError};
@@ -35,6 +36,22 @@ pub const CLOSE_REFUSED: u32 = 1;
 pub const CLOSE_SUSPENDED: u32 = 2;
 /// Seconds of work that one prepaid ticket covers: a segment's target duration.
 const PREPAID_SECONDS: u64 = 2;
+
+/// Who gives work, and whose money pays for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigner {
+    /// The peer: its key signs assignments and verdicts, and the tickets.
+    pub address: Address,
+    /// The payer of the tickets: the peer itself, or one that has made the peer's key a session key of its own.
+    pub payer: Address,
+}
+
+impl From<Address> for Assigner {
+    /// One that pays for itself.
+    fn from(address: Address) -> Self {
+        Self { address, payer: address }
+    }
+}
 
 /// The wall clock, unix milliseconds.
 pub fn unix_now_ms() -> u64 {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::{Chain, ChainError};
 use millrace_store::{IssueError, PayerPair, Store, StoreError};
+use millrace_tickets::payer::TICKET_TTL;
 use millrace_tickets::{Due, Signed, Terms, Ticket};
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::sign::Pen;
-use crate::unix_now_ms;
+use crate::{unix_now, unix_now_ms};
 
 /// Payees that one node may have at once; the database brings back one that was put away.
 const MAX_PAYEES: usize = 1_024;
@@ -32,6 +33,33 @@ pub enum PurseError {
     /// The chain refused.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// The payer does not let this node sign.
+    #[error(
+        "{key}, this node's key, may not sign tickets of {payer} that live for a day (it may until {until}): the payer allows it by \
+         `millrace wallet session-key add {key} --for 30d --daily-cap AMOUNT`; the terms of a key never change, so one that has \
+         expired needs a new key"
+    )]
+    NoSession {
+        /// Whose money it is.
+        payer: Address,
+        /// This node's key.
+        key: Address,
+        /// Unix seconds; 0 when it never could.
+        until: u64,
+    },
+    /// The payer has locked nothing, and a session key cannot.
+    #[error(
+        "{payer} has nothing locked for {payee}, and this node's key cannot lock its money: the payer does so by \
+         `millrace wallet fund {payee} {lock}wei`"
+    )]
+    NoLock {
+        /// Whose money it is.
+        payer: Address,
+        /// For whom.
+        payee: Address,
+        /// What this node wants to be locked, wei.
+        lock: U256,
+    },
 }
 
 struct Pair {
@@ -42,6 +70,7 @@ struct Pair {
 /// Pays tickets.
 pub struct Purse {
     pen: Pen,
+    payer: Address,
     store: Store,
     pairs: Mutex<HashMap<Address, Arc<Mutex<Pair>>>>,
 }
@@ -49,7 +78,17 @@ pub struct Purse {
 impl Purse {
     /// A purse whose tickets are signed by `pen`.
     pub fn new(pen: Pen, store: Store) -> Self {
-        Self { pen, store, pairs: Mutex::default() }
+        Self { payer: pen.address(), pen, store, pairs: Mutex::default() }
+    }
+
+    /// Spends the money of `payer` from now on: the node's key is a session key of it.
+    pub fn spend_for(&mut self, payer: Address) {
+        self.payer = payer;
+    }
+
+    /// Whose money it spends.
+    pub fn payer(&self) -> Address {
+        self.payer
     }
 
     /// Opens the pair with `payee` under the terms it has quoted, and queues the commits that came with them.
@@ -62,7 +101,7 @@ impl Purse {
                     pairs.retain(|_, pair| Arc::strong_count(pair) > 1);
                 }
                 let (domain, signer) = (*self.pen.domain(), self.pen.signer().clone());
-                let payer = PayerPair::open(self.store.clone(), domain, signer, payee).await?;
+                let payer = PayerPair::open_for(self.store.clone(), domain, signer, self.payer, payee).await?;
                 let pair = Arc::new(Mutex::new(Pair { payer, terms }));
                 pairs.insert(payee, pair.clone());
                 pair
@@ -95,10 +134,26 @@ impl Purse {
         Ok(pair.payer.acked(work_hash).await?)
     }
 
-    /// Sees to it that at least half of `lock` is locked for `payee`, topping it up to the whole.
+    /// Sees to it that at least half of `lock` is locked for `payee`, topping it up to the whole. Of another payer's money it can
+    /// only say what that payer has to do.
     pub async fn keep_funded(&self, chain: &Chain, payee: Address, lock: U256) -> Result<(), PurseError> {
-        let pair = chain.pair(self.pen.address(), payee).await?;
+        let (payer, key) = (self.payer, self.pen.address());
+        let pair = chain.pair(payer, payee).await?;
         let usable = pair.locked.saturating_sub(pair.pending_unlock);
+        if payer != key {
+            let until = chain.session_key(payer, key).await?.map_or(0, |(expiry, _)| expiry);
+            if until < unix_now() + TICKET_TTL {
+                return Err(PurseError::NoSession { payer, key, until });
+            }
+            if usable.is_zero() {
+                return Err(PurseError::NoLock { payer, payee, lock });
+            }
+            if usable < lock / U256::from(2) {
+                let missing = lock - usable;
+                warn!(%payer, %payee, %usable, "the payer's lock runs low: it fills it by `millrace wallet fund {payee} {missing}wei`");
+            }
+            return Ok(());
+        }
         if usable < lock / U256::from(2) {
             let missing = lock - usable;
             chain.fund(payee, missing).await?;

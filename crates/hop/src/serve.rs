@@ -21,7 +21,7 @@ use crate::credit::{Credits, Debt, Progress, TakeError};
 use crate::sign::{Pen, SignError};
 use crate::source::Source;
 use crate::till::{Accepted, Till, TillError};
-use crate::{prepayment, unix_now};
+use crate::{Assigner, prepayment, unix_now};
 
 /// The offer follows the opening of its stream within this.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -106,7 +106,7 @@ pub struct Job {
     pub open: SegmentOpen,
     /// The source, which grows as it comes.
     pub source: Arc<Source>,
-    assigner: Address,
+    assigner: Assigner,
     sender: Sender,
     orders: mpsc::Receiver<Order>,
     gone: CancellationToken,
@@ -117,7 +117,12 @@ pub struct Job {
 
 impl Job {
     /// Takes the offer from a fresh stream of `assigner`.
-    pub async fn receive(channel: Channel, assigner: Address, count: CountFrames) -> Result<Self, ServeError> {
+    pub async fn receive(
+        channel: Channel,
+        assigner: impl Into<Assigner>,
+        count: CountFrames,
+    ) -> Result<Self, ServeError> {
+        let assigner = assigner.into();
         let (sender, mut receiver) = channel.split();
         let open = match receiver.recv_within::<Up>(OPEN_TIMEOUT).await? {
             Some(Up::Open(open)) => open,
@@ -138,14 +143,14 @@ impl Job {
 
     /// The assigner's address.
     pub fn assigner(&self) -> Address {
-        self.assigner
+        self.assigner.address
     }
 
     /// Takes the segment on, if its assigner does not owe too much already; of its stream, `per_stream` may be under way. From
     /// the first part that is sent until the ticket is here, it is owed.
     pub async fn take_on(&mut self, credits: &Arc<Credits>, per_stream: u64) -> Result<(), TakeError> {
         let source = self.source.clone();
-        self.debt = Some(credits.take(self.assigner, self.open.stream, source, per_stream).await?);
+        self.debt = Some(credits.take(self.assigner.payer, self.open.stream, source, per_stream).await?);
         Ok(())
     }
 
@@ -170,7 +175,7 @@ impl Job {
             let Order::Ticket(ticket) = self.order(OPEN_TIMEOUT, "prepay the stream").await? else {
                 return Err(ServeError::Protocol("a stream is prepaid before its first part".into()));
             };
-            let work = prepay_work_hash(self.open.stream, self.assigner, till.payee(), index);
+            let work = prepay_work_hash(self.open.stream, self.assigner.address, till.payee(), index);
             self.take_ticket(till, ticket, terms, work, price).await?;
         }
         if let Some(debt) = &self.debt {
@@ -235,7 +240,7 @@ impl Job {
                 Order::Assignment(assignment) => break assignment,
                 Order::Ticket(ticket) => {
                     let prepaid = (0..PREPAID_SEGMENTS)
-                        .map(|index| prepay_work_hash(self.open.stream, self.assigner, till.payee(), index))
+                        .map(|index| prepay_work_hash(self.open.stream, self.assigner.address, till.payee(), index))
                         .find(|work| *work == ticket.body.workHash)
                         .ok_or_else(|| protocol("a ticket came before the assignment".into()))?;
                     let price = prepayment(terms, self.open.megapixel_rate);
@@ -252,7 +257,7 @@ impl Job {
         let body = &assignment.body;
         let open = &self.open;
         let due = price(terms, pixels(open, self.source.frames()));
-        if signer != self.assigner || body.payer != self.assigner || body.worker != pen.address() {
+        if signer != self.assigner.address || body.payer != signer || body.worker != pen.address() {
             return Err(protocol("its assignment is not between the two of us".into()));
         }
         if (body.streamId, body.seq, body.attempt) != (open.stream, open.seq, open.attempt) {
@@ -304,7 +309,7 @@ impl Job {
             }
             Order::Failed(verdict) => {
                 let signer = verdict.recover(pen.domain()).ok();
-                if signer != Some(self.assigner) || verdict.body.receiptHash != work || verdict.body.pass {
+                if signer != Some(self.assigner.address) || verdict.body.receiptHash != work || verdict.body.pass {
                     return Err(ServeError::Protocol("its refusal is not for this receipt".into()));
                 }
                 Ok(Settled::Failed(verdict))

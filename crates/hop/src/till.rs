@@ -1,5 +1,5 @@
-//! The paid end: one till per node, one pair per payer. A ticket is in the database, won or lost, before it is acknowledged
-//! (`millrace_store::pairs`).
+//! The paid end: one till per node, one pair per payer, whichever keys sign for it. A ticket is in the database, won or lost, before
+//! it is acknowledged (`millrace_store::pairs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,14 +8,18 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::{Chain, ChainError};
 use millrace_store::{AcceptError, PayeePair, Store, StoreError};
-use millrace_tickets::{Due, Signed, Terms, Ticket};
+use millrace_tickets::{Backing, Due, SessionKey, Signed, Terms, Ticket};
 use tokio::sync::Mutex;
 
-use crate::unix_now_ms;
+use crate::{Assigner, unix_now, unix_now_ms};
 
 /// How long a lock read from the chain is believed. Unlocking takes 72 h, so only our own redemptions lower it faster, and
 /// those we know of.
 const LOCK_TTL: Duration = Duration::from_secs(5);
+/// How long a session key's terms are believed. They never change; a revocation leaves the key three days.
+const SESSION_TTL: Duration = Duration::from_secs(60);
+/// Session keys of one payer that are remembered at once.
+const MAX_SESSIONS: usize = 16;
 /// Payers that one node may have at once; the database brings back one that was put away.
 const MAX_PAYERS: usize = 1_024;
 
@@ -28,8 +32,8 @@ pub enum TillError {
     /// The database refused.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The lock behind it could not be read.
-    #[error("the lock behind the ticket could not be read: {0}")]
+    /// The lock behind it, or the key that signed it, could not be read.
+    #[error("what stands behind the ticket could not be read: {0}")]
     Chain(#[from] ChainError),
 }
 
@@ -46,6 +50,7 @@ struct Pair {
     payee: PayeePair,
     locked: U256,
     looked: Option<Instant>,
+    sessions: HashMap<Address, (Instant, SessionKey)>,
 }
 
 /// Takes tickets.
@@ -79,7 +84,7 @@ impl Till {
         }
         let domain = self.chain.domain();
         let payee = PayeePair::open(self.store.clone(), domain, payer, self.payee, self.seed).await?;
-        let pair = Arc::new(Mutex::new(Pair { payee, locked: U256::ZERO, looked: None }));
+        let pair = Arc::new(Mutex::new(Pair { payee, locked: U256::ZERO, looked: None, sessions: HashMap::new() }));
         pairs.insert(payer, pair.clone());
         Ok(pair)
     }
@@ -90,30 +95,70 @@ impl Till {
         Ok(pair.locked.saturating_sub(pair.pending_unlock))
     }
 
+    /// The terms of a session key of `payer`, as the chain says now; `None` when `key` is none.
+    pub async fn session(&self, payer: Address, key: Address) -> Result<Option<SessionKey>, ChainError> {
+        let terms = self.chain.session_key(payer, key).await?;
+        Ok(terms.map(|(expiry, daily_cap)| SessionKey { key, expiry, daily_cap }))
+    }
+
+    /// Whether `assigner` may spend its payer's money here, and there is some; if not, why.
+    pub async fn vouch(&self, assigner: Assigner) -> Result<(), String> {
+        let Assigner { address, payer } = assigner;
+        let me = self.payee;
+        if address != payer {
+            let session = self.session(payer, address).await.map_err(|e| e.to_string())?;
+            if session.is_none_or(|session| session.expiry <= unix_now()) {
+                return Err(format!(
+                    "{address} is no session key of {payer}, or one that has expired: the payer allows it by `millrace wallet \
+                     session-key add {address} --for 30d --daily-cap AMOUNT`, or another key"
+                ));
+            }
+        }
+        if self.locked(payer).await.map_err(|e| e.to_string())?.is_zero() {
+            return Err(format!("{payer} has locked no money for {me}: do so by `millrace wallet fund {me} AMOUNT`"));
+        }
+        Ok(())
+    }
+
     /// `n` fresh commits for `payer`, to send when it connects.
     pub async fn commits(&self, payer: Address, n: usize) -> Result<Vec<B256>, TillError> {
         let pair = self.pair(payer).await?;
         Ok(pair.lock().await.payee.commits(n).await?)
     }
 
-    /// Takes a ticket of `payer` for `work_hash`, worth `price` wei under `terms`. On `Ok` it is on disk.
+    /// Takes a ticket for `work_hash`, worth `price` wei under `terms`, that `assigner` or its payer has signed. On `Ok` it is on disk.
     pub async fn accept(
         &self,
         ticket: &Signed<Ticket>,
-        payer: Address,
+        assigner: impl Into<Assigner>,
         terms: &Terms,
         work_hash: B256,
         price: U256,
     ) -> Result<Accepted, TillError> {
+        let Assigner { address, payer } = assigner.into();
         let pair = self.pair(payer).await?;
         let mut pair = pair.lock().await;
         if pair.looked.is_none_or(|looked| looked.elapsed() > LOCK_TTL) {
             pair.locked = self.locked(payer).await?;
             pair.looked = Some(Instant::now());
         }
+        let session = match pair.sessions.get(&address) {
+            _ if address == payer => None,
+            Some((read, session)) if read.elapsed() < SESSION_TTL => Some(*session),
+            _ => {
+                let session = self.session(payer, address).await?;
+                if pair.sessions.len() >= MAX_SESSIONS {
+                    pair.sessions.clear();
+                }
+                if let Some(session) = session {
+                    pair.sessions.insert(address, (Instant::now(), session));
+                }
+                session
+            }
+        };
         let due = Due { work_hash, price, terms: *terms };
-        let locked = pair.locked;
-        let (accepted, commits) = pair.payee.accept(unix_now_ms(), ticket, &due, locked).await?;
+        let backing = Backing { locked: pair.locked, session };
+        let (accepted, commits) = pair.payee.accept(unix_now_ms(), ticket, &due, backing).await?;
         Ok(Accepted { winner: accepted.winner, commits })
     }
 

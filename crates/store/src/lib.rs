@@ -5,8 +5,8 @@
 //! every segment share its commits (`group`).
 //!
 //! - [`pairs`]: payer and payee with their rows, in the order that survives a crash at any point. Start here.
-//! - [`sent`], [`received`]: tickets of either side. [`winners`]: redemption. [`outbox`]: transactions on their way.
-//!   [`signing`]: what may be signed once.
+//! - [`sent`], [`received`]: tickets of either side. `session`: what session keys have spent. [`winners`]: redemption.
+//!   [`outbox`]: transactions on their way. [`signing`]: what may be signed once.
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
 
 mod codec;
@@ -16,6 +16,7 @@ pub mod outbox;
 pub mod pairs;
 pub mod received;
 pub mod sent;
+mod session;
 pub mod settings;
 pub mod signing;
 pub mod totals;
@@ -82,6 +83,11 @@ impl Store {
         let read = pool(READERS).connect_with(options.read_only(true)).await.map_err(failed)?;
         let group = group::Group::start(write.clone());
         Ok(Self { write, read, group, journal_writes: Arc::default() })
+    }
+
+    /// Returns when every write that was asked for before is on disk, or lost, also those whose callers went away.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        self.group.write("waiting for earlier writes", |_| Box::pin(async { Ok(()) })).await
     }
 
     /// Closes every connection, waiting for what is under way. What was acknowledged is on disk with or without it.

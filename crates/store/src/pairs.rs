@@ -3,9 +3,11 @@
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::signers::local::PrivateKeySigner;
-use millrace_tickets::{Accepted, Domain, Due, Payee, Payer, PayerError, RejectReason, SignatureError, Signed, Ticket};
+use millrace_tickets::{
+    Accepted, Backing, Domain, Due, Payee, PayeeState, Payer, PayerError, RejectReason, SignatureError, Signed, Ticket,
+};
 
-use crate::{Once, Store, StoreError};
+use crate::{Acceptance, Once, Store, StoreError};
 
 /// The paying end.
 #[derive(Debug)]
@@ -13,21 +15,33 @@ pub struct PayerPair {
     store: Store,
     domain: Domain,
     signer: PrivateKeySigner,
+    pays: Address,
     payee: Address,
     payer: Payer,
 }
 
 impl PayerPair {
-    /// The pair as the database knows it.
+    /// The pair as the database knows it, of a payer that signs its own tickets.
     pub async fn open(
         store: Store,
         domain: Domain,
         signer: PrivateKeySigner,
         payee: Address,
     ) -> Result<Self, StoreError> {
-        let (last_nonce, issued) = store.payer_state(signer.address(), payee).await?;
-        let payer = Payer::restore(signer.address(), payee, last_nonce, issued);
-        Ok(Self { store, domain, signer, payee, payer })
+        let payer = signer.address();
+        Self::open_for(store, domain, signer, payer, payee).await
+    }
+
+    /// The same with tickets of `payer` that `signer`, a session key of it, signs.
+    pub async fn open_for(
+        store: Store,
+        domain: Domain,
+        signer: PrivateKeySigner,
+        payer: Address,
+        payee: Address,
+    ) -> Result<Self, StoreError> {
+        let (last_nonce, issued) = store.payer_state(payer, payee).await?;
+        Ok(Self { store, domain, signer, pays: payer, payee, payer: Payer::restore(payer, payee, last_nonce, issued) })
     }
 
     /// Queues commits that the payee sent.
@@ -57,12 +71,12 @@ impl PayerPair {
 
     /// Notes that the payee acknowledged the ticket for this work.
     pub async fn acked(&self, work_hash: B256) -> Result<(), StoreError> {
-        self.store.mark_acked(self.signer.address(), self.payee, work_hash).await
+        self.store.mark_acked(self.pays, self.payee, work_hash).await
     }
 
     /// The tickets to send again after a restart or a lost connection, oldest first.
     pub async fn unacked(&self, now_ms: u64) -> Result<Vec<Signed<Ticket>>, IssueError> {
-        let tickets = self.store.unacked(self.signer.address(), self.payee, now_ms / 1000).await?;
+        let tickets = self.store.unacked(self.pays, self.payee, now_ms / 1000).await?;
         tickets.into_iter().map(|ticket| Ok(Signed::sign(ticket, &self.domain, &self.signer)?)).collect()
     }
 }
@@ -71,9 +85,12 @@ impl PayerPair {
 #[derive(Debug)]
 pub struct PayeePair {
     store: Store,
+    domain: Domain,
     payer: Address,
     me: Address,
     payee: Payee,
+    /// Whether a write was begun whose end this object did not see: all is then read again, once that write is through.
+    unsure: bool,
 }
 
 impl PayeePair {
@@ -85,8 +102,11 @@ impl PayeePair {
         me: Address,
         seed: B256,
     ) -> Result<Self, StoreError> {
-        let state = store.payee_state(payer, me).await?;
-        Ok(Self { store, payer, me, payee: Payee::restore(domain, payer, me, seed, state) })
+        store.settle().await?; // an end of this pair that was put away may have left a write behind
+        let spent = store.spent_by_keys(&domain, payer, me).await?;
+        let state = PayeeState { spent, ..store.payee_state(payer, me).await? };
+        let payee = Payee::restore(domain, payer, me, seed, state);
+        Ok(Self { store, domain, payer, me, payee, unsure: false })
     }
 
     /// `n` new commits, at most 16, to send to the payer when it connects.
@@ -97,28 +117,35 @@ impl PayeePair {
     }
 
     /// Checks, draws and writes a ticket. On `Ok` it is on disk: acknowledge it with the commit that is returned. A
-    /// ticket that was accepted before is answered the same. `locked`: what the pair's lock holds on chain less what is
-    /// being unlocked, wei.
+    /// ticket that was accepted before is answered the same. `backing`: what stands behind the pair on the chain.
     pub async fn accept(
         &mut self,
         now_ms: u64,
         signed: &Signed<Ticket>,
         due: &Due,
-        locked: U256,
+        backing: impl Into<Backing>,
     ) -> Result<(Accepted, Vec<B256>), AcceptError> {
+        if self.unsure {
+            self.store.settle().await?; // a write whose caller went away may still be under way
+        }
         let (outstanding, redeemed_nonce) = self.store.outstanding(self.payer, self.me).await?;
         self.payee.sync(outstanding, redeemed_nonce);
-        let accepted = self.payee.accept(now_ms / 1000, signed, due, locked)?;
+        if self.unsure {
+            self.payee.set_spent(self.store.spent_by_keys(&self.domain, self.payer, self.me).await?);
+        }
+        let accepted = self.payee.accept(now_ms / 1000, signed, due, backing)?;
         if accepted.again {
             return Ok((accepted, self.commits(1).await?));
         }
         let commits = self.payee.next_commits(1);
-        match self.store.accept_ticket(now_ms, signed, &accepted, self.payee.next_index()).await {
-            Ok(_) => {}
+        self.unsure = true;
+        let written = match self.store.accept_ticket(now_ms, signed, &accepted, self.payee.next_index()).await {
+            Ok(written) => written,
             Err(StoreError::Taken(once)) => return Err(AcceptError::Taken(once)),
             Err(error) => return Err(AcceptError::Store(error)),
-        }
+        };
         self.payee.confirm(&signed.body, accepted);
+        self.unsure = written == Acceptance::Same; // what was read may hold it already
         Ok((accepted, commits))
     }
 

@@ -95,7 +95,7 @@ impl Store {
         let recent = recent.collect::<Result<_, StoreError>>()?;
         let next_index = pair.map_or(Ok(0), |row| Columns(&row).u64("next_index"))?;
         let (outstanding, floor) = self.outstanding(payer, payee).await?;
-        Ok(PayeeState { next_index, floor, outstanding, recent })
+        Ok(PayeeState { next_index, floor, outstanding, recent, spent: Vec::new() })
     }
 
     /// A pair's winners that are not on chain yet, in wei, and the highest nonce handed to redemption.

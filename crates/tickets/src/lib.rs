@@ -21,6 +21,6 @@ pub mod signed;
 pub use hashes::{prepay_work_hash, profiles_hash, rendition_root, work_hash};
 pub use money::{Due, Terms, draw, expected_value, expected_value_x64, least_face_value, price, win_prob_for};
 pub use objects::{Assignment, Domain, Profile, RenditionFacts, SegmentReceipt, Ticket, Verdict};
-pub use payee::{Accepted, Payee, PayeeState, RejectReason, Waiting};
+pub use payee::{Accepted, Backing, Payee, PayeeState, RejectReason, SessionKey, Waiting};
 pub use payer::{Payer, PayerError};
 pub use signed::{Signature65, SignatureError, Signed};

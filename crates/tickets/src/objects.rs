@@ -12,7 +12,7 @@ sol! {
     /// One segment given to one worker, signed by the assigner once the source is complete.
     #[derive(Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
     struct Assignment {
-        /// The stream, chosen by the broadcaster.
+        /// The stream, as the assigner calls it.
         bytes32 streamId;
         /// The segment's number in its stream, from 0.
         uint64 seq;

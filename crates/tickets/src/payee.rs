@@ -43,6 +43,36 @@ pub struct Payee {
     recent: BTreeMap<u64, Recent>,
     floor: u64,
     outstanding: U256,
+    /// Face values of the winners of each day of issue and session key, wei, whether redeemed or not.
+    spent: BTreeMap<(u64, Address), U256>,
+}
+
+/// What stands behind a pair's tickets on the chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backing {
+    /// The pair's lock less what its payer is unlocking, wei.
+    pub locked: U256,
+    /// A key other than the payer's by which its tickets may be signed.
+    pub session: Option<SessionKey>,
+}
+
+impl From<U256> for Backing {
+    /// A lock, and no session key.
+    fn from(locked: U256) -> Self {
+        Self { locked, session: None }
+    }
+}
+
+/// A key that may sign a payer's tickets, by the terms that the broker has for it. They never change, but for an earlier expiry that
+/// is always more than a ticket's life away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionKey {
+    /// The key's address.
+    pub key: Address,
+    /// The last unix second at which a ticket of the key can expire.
+    pub expiry: u64,
+    /// Wei of winners that one payee can redeem from the key for each day (UTC) of issue.
+    pub daily_cap: U256,
 }
 
 #[derive(Debug, Clone)]
@@ -62,6 +92,8 @@ pub struct Accepted {
     pub payee_rand: B256,
     /// Whether it won.
     pub winner: bool,
+    /// The session key that signed it; `None` when the payer did.
+    pub session: Option<Address>,
     /// Whether this very ticket was accepted before: acknowledge it again, there is nothing to write.
     pub again: bool,
 }
@@ -77,13 +109,15 @@ pub struct PayeeState {
     pub outstanding: U256,
     /// The last [`NONCE_WINDOW`] tickets by nonce: digest, commit index, whether it won.
     pub recent: Vec<(Ticket, B256, u64, bool)>,
+    /// See [`Payee::set_spent`].
+    pub spent: Vec<(u64, Address, U256)>,
 }
 
 impl Payee {
     /// A pair as the store knows it; [`PayeeState::default`] for one that never exchanged a ticket. `seed` is the
     /// node's secret from which all commits follow, so that none needs to be stored.
     pub fn restore(domain: Domain, payer: Address, payee: Address, seed: B256, state: PayeeState) -> Self {
-        let PayeeState { next_index, floor, outstanding, recent } = state;
+        let PayeeState { next_index, floor, outstanding, recent, spent } = state;
         let used: Vec<u64> = recent.iter().map(|(_, _, index, _)| *index).collect();
         let mut pair = Self {
             domain,
@@ -95,13 +129,16 @@ impl Payee {
             recent: BTreeMap::new(),
             floor,
             outstanding,
+            spent: BTreeMap::new(),
         };
+        pair.set_spent(spent);
         pair.open = (next_index.saturating_sub(MAX_COMMITS as u64)..next_index)
             .filter(|index| !used.contains(index))
             .map(|index| (index, pair.commit(index)))
             .collect();
         for (ticket, digest, index, winner) in recent {
-            pair.remember(&ticket, Accepted { digest, index, payee_rand: pair.rand(index), winner, again: true });
+            let payee_rand = pair.rand(index);
+            pair.remember(&ticket, Accepted { digest, index, payee_rand, winner, session: None, again: true });
         }
         pair
     }
@@ -135,19 +172,31 @@ impl Payee {
         self.floor = self.floor.max(redeemed_nonce);
     }
 
-    /// Checks a ticket against what is due, and draws. `locked` is the pair's lock on chain less what its payer is
-    /// unlocking, wei. Changes nothing: see the module's head for what follows. The ticket that was accepted before is
-    /// accepted again, with the same answer.
-    pub fn accept(&self, now: u64, signed: &Signed<Ticket>, due: &Due, locked: U256) -> Result<Accepted, RejectReason> {
+    /// Sets the winners of session keys, redeemed or not: day of issue ([`issue_day`]), key, and the sum of their face values, wei.
+    /// Those of the last three days before the newest are enough.
+    pub fn set_spent(&mut self, spent: impl IntoIterator<Item = (u64, Address, U256)>) {
+        self.spent = spent.into_iter().map(|(day, key, wei)| ((day, key), wei)).collect();
+    }
+
+    /// Checks a ticket against what is due and what stands behind it on the chain, and draws. Changes nothing: see the module's
+    /// head for what follows. The ticket that was accepted before is accepted again, with the same answer.
+    pub fn accept(
+        &self,
+        now: u64,
+        signed: &Signed<Ticket>,
+        due: &Due,
+        backing: impl Into<Backing>,
+    ) -> Result<Accepted, RejectReason> {
+        let Backing { locked, session } = backing.into();
         let ticket = &signed.body;
         if ticket.payer != self.payer || ticket.payee != self.payee {
             return Err(RejectReason::Pair { payer: ticket.payer, payee: ticket.payee });
         }
         let digest = signed.digest(&self.domain);
-        match signed.signature.recover(&digest) {
-            Ok(signer) if signer == self.payer => {}
-            Ok(signer) => return Err(RejectReason::Signer { signer, payer: self.payer }),
-            Err(error) => return Err(RejectReason::Signature(error)),
+        let signer = signed.signature.recover(&digest).map_err(RejectReason::Signature)?;
+        let session = session.filter(|session| session.key == signer && signer != self.payer);
+        if signer != self.payer && session.is_none() {
+            return Err(RejectReason::Signer { signer, payer: self.payer });
         }
         if let Some(same) = self.recent.get(&ticket.nonce).filter(|r| r.accepted.digest == digest) {
             return Ok(same.accepted);
@@ -160,6 +209,9 @@ impl Payee {
         }
         self.check_value(ticket, due)?;
         self.check_time(now, ticket)?;
+        if let Some(session) = &session {
+            self.check_session(now, ticket, session)?;
+        }
         let index = self.open.iter().find(|(_, commit)| *commit == ticket.payeeCommit).map(|(index, _)| *index);
         let index = index.ok_or(RejectReason::Commit(ticket.payeeCommit))?;
         let face_value = U256::from(ticket.faceValue);
@@ -168,7 +220,8 @@ impl Payee {
             return Err(RejectReason::Lock { locked, outstanding: self.outstanding, face_value });
         }
         let payee_rand = self.rand(index);
-        Ok(Accepted { digest, index, payee_rand, winner: draw(ticket, payee_rand), again: false })
+        let (winner, session) = (draw(ticket, payee_rand), session.map(|session| session.key));
+        Ok(Accepted { digest, index, payee_rand, winner, session, again: false })
     }
 
     /// Takes in a ticket that [`Payee::accept`] passed and the store has written. A second time changes nothing.
@@ -178,7 +231,15 @@ impl Payee {
         }
         self.open.retain(|(index, _)| *index != accepted.index);
         if accepted.winner {
-            self.outstanding = self.outstanding.saturating_add(U256::from(ticket.faceValue));
+            let face_value = U256::from(ticket.faceValue);
+            self.outstanding = self.outstanding.saturating_add(face_value);
+            if let Some(key) = accepted.session {
+                let day = issue_day(ticket.nonce);
+                // What is two days older can be issued no more, whatever the clocks: see `check_session`.
+                self.spent = self.spent.split_off(&(day.saturating_sub(2), Address::ZERO));
+                let spent = self.spent.entry((day, key)).or_default();
+                *spent = spent.saturating_add(face_value);
+            }
         }
         self.remember(ticket, Accepted { again: true, ..accepted });
     }
@@ -210,6 +271,26 @@ impl Payee {
         Ok(())
     }
 
+    /// What the broker asks of a session key's winners, as it counts: any ticket may win.
+    fn check_session(&self, now: u64, ticket: &Ticket, session: &SessionKey) -> Result<(), RejectReason> {
+        let &SessionKey { key, expiry: key_expiry, daily_cap: cap } = session;
+        let expiry: u64 = ticket.expiry.to();
+        if expiry > key_expiry {
+            return Err(RejectReason::SessionExpiry { key, expiry, key_expiry });
+        }
+        // An honest one is half as old at most (see `LEAST_LIFE`), and the sums of older days are forgotten.
+        let issued = ticket.nonce >> NONCE_COUNTER_BITS;
+        if issued + DAY < now {
+            return Err(RejectReason::Issued { issued, now });
+        }
+        let spent = self.spent.get(&(issue_day(ticket.nonce), key)).copied().unwrap_or_default();
+        let face_value = U256::from(ticket.faceValue);
+        if spent.saturating_add(face_value) > cap {
+            return Err(RejectReason::DailyCap { key, cap, spent });
+        }
+        Ok(())
+    }
+
     fn remember(&mut self, ticket: &Ticket, accepted: Accepted) {
         self.recent.insert(ticket.nonce, Recent { work_hash: ticket.workHash, accepted });
         if self.recent.len() > NONCE_WINDOW
@@ -228,6 +309,14 @@ impl Payee {
     fn commit(&self, index: u64) -> B256 {
         keccak256(self.rand(index))
     }
+}
+
+/// Seconds of a day.
+const DAY: u64 = 24 * 3600;
+
+/// The day (UTC, counted from 1970-01-01) on which a ticket was issued, as the broker reads it from the nonce.
+pub fn issue_day(nonce: u64) -> u64 {
+    (nonce >> NONCE_COUNTER_BITS) / DAY
 }
 
 /// Redeem when this many winners of a pair wait: by then a batch costs a fifth of singles.
@@ -265,7 +354,9 @@ pub enum RejectReason {
     Pair { payer: Address, payee: Address },
     #[error("ticket's {0}")]
     Signature(crate::signed::SignatureError),
-    #[error("ticket is signed by {signer}, not by its payer {payer}, for this chain and broker")]
+    #[error(
+        "ticket is signed by {signer}, neither its payer {payer} nor a session key of it, for this chain and broker"
+    )]
     Signer { signer: Address, payer: Address },
     #[error("ticket pays work {got}, but {expected} is due")]
     Work { expected: B256, got: B256 },
@@ -281,6 +372,19 @@ pub enum RejectReason {
     NonceUsed { nonce: u64, floor: u64 },
     #[error("ticket expires at {expiry}, now is {now}: it must live for 12 to 24 hours")]
     Expiry { expiry: u64, now: u64 },
+    #[error(
+        "ticket expires at {expiry}, after session key {key} that signed it, at {key_expiry}: the payer has to allow another key \
+         (`millrace wallet session-key add`)"
+    )]
+    SessionExpiry { key: Address, expiry: u64, key_expiry: u64 },
+    #[error("ticket of a session key was issued at {issued}, more than a day before {now}: issue a new one")]
+    Issued { issued: u64, now: u64 },
+    #[error(
+        "session key {key} has a daily cap of {cap} wei for each payee, and with this ticket the winners of its day, at {spent} wei \
+         so far, could come to more: wait for the next day (UTC), or have the payer allow another key with a \
+         higher cap (`millrace wallet session-key add KEY --for 30d --daily-cap AMOUNT`)"
+    )]
+    DailyCap { key: Address, cap: U256, spent: U256 },
     #[error("commit {0} was used, or is not one of the last 64 handed out")]
     Commit(B256),
     #[error(

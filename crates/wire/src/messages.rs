@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use bytes::Bytes;
 use millrace_tickets::{Assignment, Profile, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, Verdict};
 use serde::{
@@ -18,7 +18,7 @@ use serde::{
 };
 
 /// Changes with every message that an older node would misread.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Renditions of one segment. Real ladders have up to 8.
 pub const MAX_RENDITIONS: usize = 16;
 /// Devices of one transcoder: 8 GPUs are a full server.
@@ -48,6 +48,8 @@ pub struct Greeting {
     pub node: String,
     /// Streams that it takes on at once; 0 when it takes none.
     pub max_streams: u32,
+    /// Whose money it spends, if not its own; the ticket broker must know its key as a session key of that payer.
+    pub payer: Option<Address>,
 }
 
 /// On the control channel.

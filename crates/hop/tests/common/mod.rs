@@ -114,16 +114,22 @@ impl Node {
         Store::open(&self.dir.path().join(millrace_hop::account::DATABASE).to_string_lossy()).await.unwrap()
     }
 
+    /// Connects to `worker`.
+    pub async fn connect(&self, worker: &Node) -> Line {
+        let expect = Expect { address: Some(worker.account.address()), ..Expect::default() };
+        let to = worker.endpoint.local_addr().unwrap();
+        let (up, down) = tokio::join!(self.endpoint.connect(to, expect), worker.endpoint.accept());
+        Line { up: up.unwrap(), down: down.unwrap() }
+    }
+
     /// Connects to `worker`, locks money for it, and takes its quote with its commits.
     pub async fn hire(&self, worker: &Node, terms: Terms) -> Line {
         let (us, them) = (self.account.address(), worker.account.address());
-        let expect = Expect { address: Some(them), ..Expect::default() };
-        let to = worker.endpoint.local_addr().unwrap();
-        let (up, down) = tokio::join!(self.endpoint.connect(to, expect), worker.endpoint.accept());
+        let line = self.connect(worker).await;
         self.account.chain.fund(them, U256::from(LOCK)).await.unwrap();
         let commits = worker.account.till.commits(us, 16).await.unwrap();
         self.account.purse.open(them, terms, commits).await.unwrap();
-        Line { up: up.unwrap(), down: down.unwrap() }
+        line
     }
 }
 

@@ -1,12 +1,15 @@
 //! Writes that share a transaction: none is lost, and none costs another.
 
+use std::task::Poll;
+use std::time::Duration;
+
 use alloy::primitives::{B256, U256, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use millrace_store::{AcceptError, Once, PayeePair, PayerPair, Store};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::{DOMAIN, NOW_MS, PAYEE, SEED, due, random};
+use crate::{DOMAIN, Ends, NOW_MS, PAYEE, SEED, TERMS, due, random, sure};
 
 const PAYERS: u64 = 100;
 
@@ -69,4 +72,40 @@ async fn a_closed_database_refuses_and_does_not_hang() {
     store.close().await;
     let error = store.record_once(NOW_MS, "kind", B256::ZERO.as_slice(), b"body").await.expect_err("it is closed");
     assert!(error.to_string().contains("recording what is to be signed"), "{error}");
+}
+
+/// A write goes on without its caller: the next ticket is weighed against the lock with the winner that nobody heard of. The caller
+/// goes away after so and so many steps, and the disk is busy with other things meanwhile.
+#[tokio::test]
+async fn a_winner_whose_caller_went_away_counts_for_the_next_ticket() {
+    let lock = U256::from(2 * TERMS.face_value + 1);
+    for steps in 0..30 {
+        let mut ends = Ends::new().await;
+        let mut tickets = Vec::new();
+        for n in 1..=3 {
+            tickets.push((ends.payer.issue(NOW_MS, &sure(n), random(n)).await.unwrap(), sure(n)));
+        }
+        ends.payee.accept(NOW_MS, &tickets[0].0, &tickets[0].1, lock).await.unwrap();
+        let mut busy = JoinSet::new();
+        for n in 0..400_u64 {
+            let store = ends.payee_store.clone();
+            busy.spawn(async move { store.record_once(NOW_MS, "kind", &n.to_be_bytes(), b"body").await.unwrap() });
+        }
+        {
+            let (second, due) = &tickets[1];
+            let mut accepting = std::pin::pin!(ends.payee.accept(NOW_MS, second, due, lock));
+            for _ in 0..steps {
+                let ready = std::future::poll_fn(|cx| Poll::Ready(accepting.as_mut().poll(cx).is_ready())).await;
+                if ready {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await; // a step of the disk takes about as long
+            }
+        }
+        let (third, due) = &tickets[2];
+        let _ = ends.payee.accept(NOW_MS, third, due, lock).await; // one too many, unless the second was never written
+        busy.join_all().await;
+        let (outstanding, _) = ends.payee_store.outstanding(crate::key().address(), PAYEE).await.unwrap();
+        assert_eq!(outstanding, U256::from(2 * TERMS.face_value), "after {steps} steps");
+    }
 }

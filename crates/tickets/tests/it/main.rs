@@ -5,6 +5,7 @@
 mod credit;
 mod draw;
 mod pair;
+mod session;
 mod signatures;
 mod work;
 

@@ -33,7 +33,8 @@ fn open(profiles: usize) -> Up {
 fn every_kind_of_message_survives_the_wire() {
     let signer = PrivateKeySigner::random();
     let domain = Domain { chain_id: 1, broker: signer.address() };
-    let greeting = Greeting { version: VERSION, role: Role::Transcoder, node: "t1".into(), max_streams: 4 };
+    let greeting =
+        Greeting { version: VERSION, role: Role::Transcoder, node: "t1".into(), max_streams: 4, payer: None };
     let device = Device {
         name: "cpu".into(),
         kind: DeviceKind::X264,
@@ -44,6 +45,7 @@ fn every_kind_of_message_survives_the_wire() {
     };
     for message in [
         Control::Hello(greeting.clone()),
+        Control::Hello(Greeting { payer: Some(signer.address()), ..greeting.clone() }),
         Control::Welcome(greeting),
         Control::Worker(WorkerStatus { devices: vec![device], draining: false }),
         Control::Terms(Terms { price_per_megapixel: 30, face_value: 1 << 90, win_prob: u64::MAX }),
