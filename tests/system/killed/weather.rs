@@ -3,18 +3,23 @@
 
 use super::scene::{BASE_FEE, CONFIRMATIONS, Scene};
 use crate::chaos::{Chaos, Weather};
+use crate::http::rpc;
+use alloy::primitives::U64;
 use millrace_contracts::devnet::Devnet;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two changes, milliseconds.
 const CHANGE_MS: std::ops::Range<u64> = 200..1_200;
 /// How long transactions are held, or are too dear, milliseconds.
 const HELD_MS: std::ops::Range<u64> = 200..3_000;
+/// How long a reorganisation waits for a transaction to take.
+const AIM: Duration = Duration::from_secs(3);
 /// A base fee at which redeeming costs more than any batch of winners.
 const DEAR: u64 = 1_000 * BASE_FEE;
 
@@ -102,12 +107,12 @@ fn change(devnet: &Devnet, proxies: &[Chaos; 2], rng: &mut StdRng, done: &mut Do
 
 /// What was in the blocks comes again at once, later, not at all by itself, or to revert this time.
 fn reorganise(devnet: &Devnet, rng: &mut StdRng, done: &mut Done) {
-    let depth = rng.random_range(1..CONFIRMATIONS as usize);
+    let depth = aim(devnet, rng);
     let held = rng.random_bool(0.5);
     if held {
         devnet.hold();
     }
-    if rng.random_bool(0.4) {
+    if rng.random_bool(0.5) {
         devnet.fail_next(1);
         done.made_fail += 1;
     }
@@ -117,9 +122,30 @@ fn reorganise(devnet: &Devnet, rng: &mut StdRng, done: &mut Done) {
     }
     if held {
         pause(rng, HELD_MS);
-        if rng.random_bool(0.3) {
+        if rng.random_bool(0.5) {
             done.dropped += devnet.drop_waiting();
         }
         devnet.release();
     }
+}
+
+/// How deep a reorganisation goes: so that it takes a transaction that some blocks follow already, if one comes within
+/// [`AIM`]. Its sender has taken note of it by then, and must not have taken it for final.
+fn aim(devnet: &Devnet, rng: &mut StdRng) -> usize {
+    let (url, deepest) = (devnet.rpc_url(), CONFIRMATIONS - 1);
+    let follow = rng.random_range(0..deepest);
+    let number = || serde_json::from_value::<U64>(rpc(&url, "eth_blockNumber", &json!([])).ok()?).ok();
+    let carries = |block: u64| {
+        let block = rpc(&url, "eth_getBlockByNumber", &json!([U64::from(block), false])).unwrap_or_default();
+        block["transactions"].as_array().is_some_and(|transactions| !transactions.is_empty())
+    };
+    let began = Instant::now();
+    while began.elapsed() < AIM {
+        let head = number().unwrap_or_default().to::<u64>();
+        if carries(head.saturating_sub(follow)) {
+            return follow as usize + 1;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    rng.random_range(1..=deepest) as usize
 }
