@@ -6,6 +6,7 @@ use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use millrace_node::keys::{create_key, encrypt_key, load_key, parse_plain};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::Failure;
 use crate::cli::Common;
@@ -19,9 +20,9 @@ pub(super) fn new(common: &Common) -> Result<(), Failure> {
 }
 
 pub(super) fn import(common: &Common) -> Result<(), Failure> {
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     if std::io::stdin().is_terminal() {
-        text = rpassword::prompt_password("private key, 64 hex digits: ")?;
+        text = Zeroizing::new(rpassword::prompt_password("private key, 64 hex digits: ")?);
     } else {
         std::io::stdin().take(MAX_INPUT).read_to_string(&mut text)?;
     }

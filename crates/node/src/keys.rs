@@ -12,6 +12,7 @@ use std::{
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use millrace_wire::{Identity, IdentityError};
+use zeroize::Zeroizing;
 
 use crate::files::{create_atomically, write_atomically};
 use crate::keystore::{self, KeystoreError, Passphrase};
@@ -143,8 +144,8 @@ pub fn parse_plain(text: &str) -> Option<PrivateKeySigner> {
 /// Makes a key's file; an existing one is kept, and an `AlreadyExists`.
 pub fn create_key(path: &Path, signer: &PrivateKeySigner, passphrase: Option<&Passphrase>) -> Result<(), KeyError> {
     let text = match passphrase {
-        Some(passphrase) => keystore::encrypt(signer, passphrase).map_err(at(path))?,
-        None => hex::encode(signer.to_bytes()),
+        Some(passphrase) => Zeroizing::new(keystore::encrypt(signer, passphrase).map_err(at(path))?),
+        None => Zeroizing::new(hex::encode(signer.to_bytes())),
     };
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_folder(folder)?;
@@ -178,12 +179,12 @@ fn make_folder(path: &Path) -> Result<(), KeyError> {
 }
 
 /// Reads a secret file, or makes it; of two processes that do so at once both get the same.
-fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Result<String, KeyError> {
+fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Result<Zeroizing<String>, KeyError> {
     match read_secret(path) {
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    match create_atomically(path, make().as_bytes()) {
+    match create_atomically(path, Zeroizing::new(make()).as_bytes()) {
         Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
             Err(KeyError::Io { path: path.to_owned(), source })
         }
@@ -191,14 +192,14 @@ fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Result<String, 
     }
 }
 
-fn read_secret(path: &Path) -> Result<String, KeyError> {
+fn read_secret(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let failed = |source| KeyError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: path.to_owned(), mode });
     }
-    io::read_to_string(file).map_err(failed)
+    io::read_to_string(file).map(Zeroizing::new).map_err(failed)
 }
 
 #[cfg(test)]
@@ -229,7 +230,7 @@ mod tests {
             create_atomically(&path, other.as_bytes()).unwrap();
             "too late".into()
         });
-        assert_eq!(got.unwrap(), other);
+        assert_eq!(*got.unwrap(), other);
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Encrypted keys: the Ethereum keystore, version 3 (Web3 Secret Storage), which geth, Foundry and wallets read and write.
 //!
 //! A key that is derived from the passphrase by scrypt encrypts the private key by AES-128-CTR; a MAC tells a wrong
-//! passphrase. Files of others are read with scrypt at any cost that a machine can pay. Nothing here touches a disk.
+//! passphrase. Files of others are read with scrypt at any cost that a machine can pay. Nothing here touches a disk, and no secret is
+//! left in memory that was freed.
 
 use aes::cipher::{KeyIvInit, StreamCipher};
 use alloy::primitives::{Address, keccak256};
 use alloy::signers::local::PrivateKeySigner;
 use scrypt::Params;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 type Aes128Ctr = ctr::Ctr128BE<aes::Aes128>;
 
@@ -18,13 +20,14 @@ const MAX_MEMORY: u64 = 512 << 20;
 /// Passes that a file may ask for; geth's light standard has 6.
 const MAX_PASSES: u32 = 16;
 
-/// A secret that a person chose. Never shown.
+/// A secret that a person chose. Never shown, and wiped from memory when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Passphrase(String);
+pub struct Passphrase(Zeroizing<String>);
 
 impl Passphrase {
     /// `None` for an empty one.
     pub fn new(text: String) -> Option<Self> {
+        let text = Zeroizing::new(text);
         (!text.is_empty()).then_some(Self(text))
     }
 }
@@ -174,7 +177,7 @@ pub fn decrypt(text: &str, passphrase: &Passphrase) -> Result<PrivateKeySigner, 
     if mac(&key, &crypto.ciphertext) != crypto.mac {
         return Err(KeystoreError::WrongPassphrase);
     }
-    let mut secret = crypto.ciphertext;
+    let mut secret = Zeroizing::new(crypto.ciphertext);
     cipher(&key, &iv).apply_keystream(&mut secret);
     let signer = PrivateKeySigner::from_slice(&secret).map_err(|_| malformed("what it holds is no private key"))?;
     let said = address.map(|text| text.parse().map_err(|_| malformed("its address is none"))).transpose()?;
@@ -188,10 +191,10 @@ fn malformed(reason: impl std::fmt::Display) -> KeystoreError {
     KeystoreError::Malformed(reason.to_string())
 }
 
-fn derive(passphrase: &Passphrase, salt: &[u8], cost: Cost) -> Result<[u8; 32], KeystoreError> {
-    let mut key = [0; 32];
+fn derive(passphrase: &Passphrase, salt: &[u8], cost: Cost) -> Result<Zeroizing<[u8; 32]>, KeystoreError> {
+    let mut key = Zeroizing::new([0; 32]);
     let params = Params::new(cost.log_n, cost.r, cost.p, key.len()).map_err(malformed)?;
-    scrypt::scrypt(passphrase.0.as_bytes(), salt, &params, &mut key).map_err(malformed)?;
+    scrypt::scrypt(passphrase.0.as_bytes(), salt, &params, key.as_mut_slice()).map_err(malformed)?;
     Ok(key)
 }
 
