@@ -497,6 +497,8 @@ abstract contract Committee {
         drawn = new address[](d.seats);
         uint256 filled = 0;
         for (uint256 i = 0; i < probes && filled < drawn.length; ++i) {
+            // The seed comes of a block's hash: the title says what that is worth, and why it cannot be chosen.
+            // slither-disable-next-line weak-prng
             uint256 place = uint256(keccak256(abi.encode(seed, i))) % left;
             --left;
             Member memory m = members[_moved(from, to, i, place)];

@@ -13,6 +13,7 @@ mod deploy;
 mod endpoints;
 mod error;
 mod gas;
+mod made;
 mod options;
 mod outbox;
 mod refusal;
@@ -42,7 +43,7 @@ pub use refusal::status_name;
 use sender::{Order, Sender, timed, viewed};
 use stake::narrow;
 pub use stake::{CHECKER, EPOCH, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
-pub use steps::{Quote, Step, StepError};
+pub use steps::{Amount, Quote, Step, StepError};
 
 /// Bound on waiting for a transaction to be mined, in the calls that wait: half a dozen blocks of the slowest chain.
 const MINED_TIMEOUT: Duration = Duration::from_secs(90);

@@ -16,7 +16,7 @@ pub mod devnet;
 pub mod words;
 
 pub use chain::{
-    AddressBook, Addresses, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
+    AddressBook, Addresses, Amount, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
     DEFAULT_CONFIRMATIONS, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployed, Deployment, EPOCH, EndpointFault,
     EndpointStatus, Fate, Mined, NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Quote, Redemption, Revert,
     SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find, status_name,
