@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use alloy::primitives::{Address, B256, U256, aliases::U96};
 use alloy::sol_types::SolCall;
 use millrace_contracts::bindings::Registry;
-use millrace_contracts::{CHECKER, ORCHESTRATOR, Step, TRANSCODER};
+use millrace_contracts::{Amount, CHECKER, ORCHESTRATOR, Step, TRANSCODER};
 use millrace_node::keys::load_identity;
 use serde_json::json;
 
@@ -188,6 +188,7 @@ async fn change(desk: &Desk, command: StakeCommand) -> Result<(), Failure> {
     let own = async || node_sheet(desk, me, me).await;
     match command {
         StakeCommand::Register { role, uri, fingerprint, bond, commission } => {
+            sampling::nothing_overdue(desk).await?;
             let bond = match bond {
                 Some(bond) => bond,
                 None => desk.chain.min_bond().await?.saturating_sub(desk.chain.node_view(me).await?.bond.to()),
@@ -221,8 +222,9 @@ async fn change(desk: &Desk, command: StakeCommand) -> Result<(), Failure> {
         }
         StakeCommand::Unbond { amount } => {
             let bond = desk.chain.node_view(me).await?.bond.to();
-            let call = Registry::startUnbondCall { amount: narrow(amount.of(bond))? };
-            let step = Step::call("unbond", registry, &call);
+            let amount = amount.of(bond);
+            let call = Registry::startUnbondCall { amount: narrow(amount)? };
+            let step = Step::call("unbond", registry, &call).of(Amount::Mill(amount));
             act(desk, &format!("take the bond of {me} out"), vec![step], own).await
         }
         StakeCommand::Withdraw => {
@@ -235,8 +237,11 @@ async fn change(desk: &Desk, command: StakeCommand) -> Result<(), Failure> {
             act(desk, &format!("delegate to {node}"), vec![step], async || node_sheet(desk, node, me).await).await
         }
         StakeCommand::Undelegate { node, amount } => {
+            let call = Registry::delegationCall { node, who: me };
+            let delegated = desk.chain.view("delegation", registry, &call).await?.amount.to();
+            let shown = Amount::Mill(amount.of(delegated));
             let amount = if let Part::Of(amount) = amount { narrow(amount)? } else { U96::MAX };
-            let step = Step::call("undelegate", registry, &Registry::undelegateCall { node, amount });
+            let step = Step::call("undelegate", registry, &Registry::undelegateCall { node, amount }).of(shown);
             let about = format!("take a delegation to {node} out");
             act(desk, &about, vec![step], async || node_sheet(desk, node, me).await).await
         }

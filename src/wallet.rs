@@ -6,8 +6,8 @@ mod winners;
 use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, U256, aliases::U40, aliases::U96};
-use millrace_contracts::Step;
 use millrace_contracts::bindings::{MillraceToken, TicketBroker};
+use millrace_contracts::{Amount, Step};
 use serde_json::json;
 
 use crate::Failure;
@@ -192,7 +192,8 @@ async fn change(desk: &Desk, command: WalletCommand) -> Result<(), Failure> {
         WalletCommand::Unlock { payee, amount } => {
             let locked = pair(desk, me, payee).await?.locked.to();
             let amount = narrow(amount.of(locked))?;
-            let step = Step::call("announce", broker, &TicketBroker::requestUnlockCall { payee, amount });
+            let step = Step::call("announce", broker, &TicketBroker::requestUnlockCall { payee, amount })
+                .of(Amount::Coin(amount.to()));
             let about = format!("announce that coin will be taken out of the lock for {payee}");
             act(desk, &about, vec![step], async || lock(desk, me, payee).await).await
         }
@@ -219,7 +220,7 @@ async fn change(desk: &Desk, command: WalletCommand) -> Result<(), Failure> {
         WalletCommand::SessionKey(SessionKeyCommand::Add { key, span, daily_cap }) => {
             let expiry = U40::saturating_from(desk.now.saturating_add(span));
             let call = TicketBroker::setSessionKeyCall { key, expiry, dailyCap: narrow(daily_cap)? };
-            let step = Step::call("set the session key", broker, &call);
+            let step = Step::call("set the session key", broker, &call).of(Amount::Coin(daily_cap));
             let about = format!("let {key} sign tickets of this account");
             act(desk, &about, vec![step], async || session_key(desk, me, key).await).await
         }
@@ -232,8 +233,10 @@ async fn change(desk: &Desk, command: WalletCommand) -> Result<(), Failure> {
         WalletCommand::Carrier(CarrierCommand::Remove { carrier }) => set_carrier(desk, carrier, false).await,
         WalletCommand::Send { to, amount } => {
             let step = match amount {
-                Money::Coin(value) => Step { what: "send", to, value, input: Default::default() },
-                Money::Mill(value) => Step::call("send MILL", token, &MillraceToken::transferCall { to, value }),
+                Money::Coin(value) => Step::send("send", to, value),
+                Money::Mill(value) => {
+                    Step::call("send MILL", token, &MillraceToken::transferCall { to, value }).of(Amount::Mill(value))
+                }
             };
             let sheet = async || {
                 let (coin, mill) = (desk.chain.balance(me).await?, desk.chain.tokens(me).await?);

@@ -261,8 +261,7 @@ abstract contract Bonds is IFeePool {
         s.withdrawableAt = uint40(block.timestamp) + UNBONDING_PERIOD;
         emit BondChanged(msg.sender, left, s.unbonding, s.withdrawableAt);
         if (left == 0 && s.roles != 0) {
-            s.roles = 0;
-            emit NodeLeft(msg.sender);
+            _leave(msg.sender, s);
         } else if (s.roles != 0) {
             _requireLeastBond(left);
         }
@@ -367,12 +366,16 @@ abstract contract Bonds is IFeePool {
     function payFees(address node) external payable {
         Stake storage s = stakes[node];
         uint256 worth = delegated(node);
+        // What is on its way out counts: it can still be slashed for the work that these fees are for, and most of what a leaver claims
+        // was earned before it left. With nothing of the operator's own there is no measure of what a delegation adds: one unit of the
+        // token must not take all that a node has earned, so all is the operator's then.
+        uint256 own = uint256(s.bond) + s.unbonding;
         uint256 pooled = 0;
-        if (worth != 0) {
+        if (worth != 0 && own != 0) {
             uint256 bonded = s.bondedShares;
             uint256 rest = msg.value - msg.value * _commission(s) / BPS;
             // Below 2^256: wei and tokens are below 2^96 each, SCALE below 2^60.
-            uint256 perShare = rest * worth * SCALE / ((s.bond + worth) * bonded);
+            uint256 perShare = rest * worth * SCALE / ((own + worth) * bonded);
             // What all shares together can claim of it, so that the claims are covered: not what went into the division.
             // slither-disable-next-line divide-before-multiply
             pooled = Math.ceilDiv(perShare * bonded, SCALE);
@@ -415,10 +418,7 @@ abstract contract Bonds is IFeePool {
         }
         taken = uint96(fromBond + fromUnbonding + fromDelegated);
         emit Slashed(node, msg.sender, prover, uint96(fromBond), uint96(fromUnbonding), uint96(fromDelegated));
-        if (s.roles != 0 && bond - fromBond < parameters.get(MIN_BOND)) {
-            s.roles = 0;
-            emit NodeLeft(node);
-        }
+        if (s.roles != 0 && bond - fromBond < parameters.get(MIN_BOND)) _leave(node, s);
         if (taken != 0) {
             uint256 burned = taken * BURNED_BPS / BPS;
             uint256 reward = taken * PROVER_BPS / BPS;
@@ -440,6 +440,16 @@ abstract contract Bonds is IFeePool {
         uint256 least = parameters.get(MIN_BOND);
         if (bond < least) revert BondTooLow(bond, least);
     }
+
+    /// @dev Takes all roles from a node.
+    function _leave(address node, Stake storage s) private {
+        _rolesEnd(node, s.roles);
+        s.roles = 0;
+        emit NodeLeft(node);
+    }
+
+    /// @dev Called before a node loses all its roles.
+    function _rolesEnd(address node, uint8 roles) internal virtual;
 
     /// @dev The commission that holds now.
     function _commission(Stake storage s) internal view returns (uint16) {

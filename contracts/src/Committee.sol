@@ -18,11 +18,16 @@ import {Registry} from "./Registry.sol";
 /// @notice Conformant decoding is exact to the sample, so a pinned program of integers only gives every checker the same finding on the
 /// same bytes. A dispute names the hash of that program and of the evidence. A committee is drawn among the checkers who had enlisted
 /// before the dispute; each commits to its finding, then reveals it. Two thirds of those drawn for Fail slash the worker; otherwise
-/// the opener's deposit is the worker's and the checkers'. Whoever does not reveal, or stands against two thirds, is fined.
+/// the opener's deposit is the worker's and the checkers'. Whoever does not reveal, or stands against two thirds, is fined, out of what
+/// is its own: delegators do not vote. The checkers of the majority are paid alike for each finding.
 /// Every call is O(committee size), however many checkers are enlisted.
 ///
-/// The draw is by the prevrandao of the block in which anyone calls `draw`, after the block of the opening. Who could only call it in a
-/// block of its choice could choose the committee: so call it at once. On a chain whose prevrandao is constant the draw is no lottery.
+/// Everything that the draw depends on is settled by the opening, but for the hash of one block: the block DRAW_DELAY after that of the
+/// opening, whenever and by whomever `draw` is called. While a dispute waits for its draw, nobody is taken off the list, and who enlists
+/// comes after the part of it from which that dispute is drawn; a checker that leaves the registry keeps its place in the draw. So who
+/// knows the hash can do nothing about the committee but draw it. Not to draw an unlucky one costs the deposit, and anyone can draw.
+/// Who makes that block can still throw it away and try another: on a chain where one party makes all blocks, the draw trusts it. Where
+/// the chain's block numbers are not those of its blocks, as with some L2s, the hash must be checked to exist before these contracts go there.
 abstract contract Committee {
     using SafeERC20 for MillraceToken;
 
@@ -32,6 +37,10 @@ abstract contract Committee {
     /// @notice Checkers looked at for each seat until a draw gives up: with most of the enlisted ones eligible it never does, and with few
     /// of them the draw's gas stays bounded.
     uint256 public constant PROBES_PER_SEAT = 4;
+
+    /// @notice Blocks from that of the opening to the one whose hash draws the committee: enough that whoever makes the opening's block, or
+    /// sees it undone by a short reorganisation, does not know the hash.
+    uint256 public constant DRAW_DELAY = 4;
 
     /// @notice How far a dispute is.
     enum Status {
@@ -59,6 +68,7 @@ abstract contract Committee {
     /// @param worker whose work it is
     /// @param deposit tokens
     /// @param openedIn number of the block of the opening
+    /// @param listed how many were on the list then: the committee is drawn from them
     /// @param commitUntil unix second before which votes are committed; 0 until the draw
     /// @param revealUntil unix second before which they are revealed
     /// @param checker hash of the program that decides
@@ -75,6 +85,7 @@ abstract contract Committee {
         uint96 deposit;
         // slot 2
         uint64 openedIn;
+        uint64 listed;
         uint40 commitUntil;
         uint40 revealUntil;
         // slots 3 to 5
@@ -92,9 +103,10 @@ abstract contract Committee {
     }
 
     /// @dev An enlisted checker. One slot.
+    /// @param lastDispute the last dispute for which it can be drawn, once it has resigned; 0 before
     struct Member {
         address checker;
-        uint40 since;
+        uint64 lastDispute;
     }
 
     /// @notice Where governed values are read.
@@ -111,6 +123,9 @@ abstract contract Committee {
     /// @notice How many disputes were opened; the last one's number.
     uint256 public disputeCount;
 
+    /// @notice How many disputes wait for their draw. The list does not get shorter while there is one.
+    uint256 public undrawn;
+
     Member[] private members;
     /// @dev Position in `members`, plus one.
     mapping(address who => uint256) private position;
@@ -124,10 +139,10 @@ abstract contract Committee {
     /// @notice New disputes are decided by another program.
     /// @param checker its hash
     event CheckerChanged(bytes32 checker);
-    /// @notice A checker may be drawn for disputes that are opened from the next second on.
+    /// @notice A checker may be drawn for disputes that are opened from now on.
     /// @param who the checker
     event Enlisted(address indexed who);
-    /// @notice A checker is drawn no more. Seats that it has, it keeps.
+    /// @notice A checker is drawn for no later dispute. Seats that it has, it keeps, and those of disputes that wait for their draw.
     /// @param who the checker
     event Resigned(address indexed who);
     /// @notice A dispute was opened.
@@ -155,9 +170,10 @@ abstract contract Committee {
     /// @param commitUntil unix second before which votes are committed
     /// @param revealUntil unix second before which they are revealed
     event Drawn(uint256 indexed id, address[] committee, uint40 commitUntil, uint40 revealUntil);
-    /// @notice There were too few checkers; the deposit went back, and the dispute may be opened anew.
+    /// @notice No committee came about; the dispute may be opened anew.
     /// @param id the dispute
-    event Cancelled(uint256 indexed id);
+    /// @param refunded tokens that went back to the opener: the deposit when there were too few checkers, nothing when nobody drew in time
+    event Cancelled(uint256 indexed id, uint256 refunded);
     /// @notice A checker committed to a finding.
     /// @param id the dispute
     /// @param who the checker
@@ -177,8 +193,8 @@ abstract contract Committee {
     /// @param id its number
     /// @param status Failed or Dismissed
     /// @param slashed tokens taken from the worker
-    /// @param toWorker tokens of the deposit for the worker; with none, the opener got all of it back
-    /// @param toEachChecker tokens of the deposit for each checker in the majority
+    /// @param toWorker tokens of the deposit for the worker; with none, the opener got all of it back but for what checkers got
+    /// @param toEachChecker tokens for each checker in the majority, of the prover's part of the slash and of the deposit
     event Settled(uint256 indexed id, Status status, uint256 slashed, uint256 toWorker, uint256 toEachChecker);
 
     /// @notice Only the governor names another program.
@@ -189,14 +205,20 @@ abstract contract Committee {
     error AlreadyEnlisted(address who);
     /// @notice The checker is not enlisted.
     error NotEnlisted(address who);
+    /// @notice It is a checker, and has not resigned: only it can take itself off the list.
+    error StillChecker(address who);
+    /// @notice It has resigned, and leaves the list once no dispute waits for its draw.
+    error ListFrozen(address who, uint256 undrawn);
+    /// @notice No program is named by which disputes are decided.
+    error NoChecker();
     /// @notice Fewer checkers are enlisted than a committee has seats.
     error TooFewCheckers(uint256 enlisted, uint256 seats);
     /// @notice There is a dispute about this receipt.
     error AlreadyDisputed(bytes32 receipt, uint256 id);
     /// @notice The dispute is not in the state in which this can be done.
     error WrongStatus(uint256 id, Status status);
-    /// @notice The committee is drawn in a later block than that of the opening.
-    error TooEarlyToDraw(uint256 id, uint256 openedIn);
+    /// @notice The committee is drawn in a later block than `drawBlock`, whose hash draws it.
+    error TooEarlyToDraw(uint256 id, uint256 drawBlock);
     /// @notice The sender has no seat on the committee.
     error NotSeated(uint256 id, address who);
     /// @notice The commitment is zero.
@@ -231,14 +253,15 @@ abstract contract Committee {
         return committees[id];
     }
 
-    /// @notice How many checkers are enlisted.
+    /// @notice How many are on the list, with those who left it or the registry and were not yet taken off.
     function memberCount() external view returns (uint256) {
         return members.length;
     }
 
     /// @notice Whether `who` is enlisted.
     function isMember(address who) external view returns (bool) {
-        return position[who] != 0;
+        uint256 place = position[who];
+        return place != 0 && members[place - 1].lastDispute == 0;
     }
 
     /// @notice What `who` votes with: a finding under a salt, bound to the dispute and to the checker, so that nobody can copy it.
@@ -255,36 +278,57 @@ abstract contract Committee {
     /// @notice Enlists the sender, a registered checker, for the committees of later disputes.
     function enlist() external {
         if (!_isChecker(msg.sender)) revert NotChecker(msg.sender);
-        if (position[msg.sender] != 0) revert AlreadyEnlisted(msg.sender);
-        members.push(Member(msg.sender, uint40(block.timestamp)));
+        uint256 place = position[msg.sender];
+        if (place != 0) {
+            if (members[place - 1].lastDispute == 0) revert AlreadyEnlisted(msg.sender);
+            _remove(place);
+        }
+        members.push(Member(msg.sender, 0));
         position[msg.sender] = members.length;
         emit Enlisted(msg.sender);
     }
 
-    /// @notice Takes the sender off the list: it is drawn no more, not even for disputes that are open. Seats that it has, it keeps.
+    /// @notice Ends the sender's service: it is drawn for no dispute that is opened from now on. Seats that it has, it keeps, and it can
+    /// still be drawn for disputes that wait for their draw: else who knows a hash could change the list under it.
     function resign() external {
         uint256 place = position[msg.sender];
         // slither-disable-next-line incorrect-equality (a position, not a balance)
         if (place == 0) revert NotEnlisted(msg.sender);
-        Member memory last = members[members.length - 1];
-        members[place - 1] = last;
-        position[last.checker] = place;
-        members.pop();
-        delete position[msg.sender];
-        emit Resigned(msg.sender);
+        _resign(place);
     }
 
-    /// @notice Draws the committee of a dispute. Anyone may call, in any later block than that of the opening. With too few
-    /// checkers the dispute is cancelled.
+    /// @notice Takes off the list who is a checker no more, or has resigned. Anyone may call: what is left of those whose bonds are gone
+    /// would make draws fail.
+    function evict(address who) external {
+        uint256 place = position[who];
+        // slither-disable-next-line incorrect-equality (a position, not a balance)
+        if (place == 0) revert NotEnlisted(who);
+        if (members[place - 1].lastDispute == 0 && _isChecker(who)) revert StillChecker(who);
+        _resign(place);
+    }
+
+    /// @notice Draws the committee of a dispute. Anyone may call, in any block after the one DRAW_DELAY after the opening's, and should while
+    /// the chain knows the hash of that one, for 256 blocks. Afterwards the dispute is cancelled and the deposit lost, half of it burned and
+    /// half the treasury's: not to draw an unlucky committee must cost as much as to lose. With too few checkers the dispute is cancelled
+    /// and the deposit goes back.
     function draw(uint256 id) external {
         Dispute storage d = disputes[id];
         if (d.status != Status.Opened) revert WrongStatus(id, d.status);
-        if (block.number <= d.openedIn) revert TooEarlyToDraw(id, d.openedIn);
-        address[] memory drawn = _draw(d, keccak256(abi.encode(block.prevrandao, id)));
+        uint256 drawBlock = d.openedIn + DRAW_DELAY;
+        if (block.number <= drawBlock) revert TooEarlyToDraw(id, drawBlock);
+        --undrawn;
+        bytes32 beacon = blockhash(drawBlock);
+        if (beacon == 0) {
+            _cancel(id, d, 0);
+            // The caller gets nothing of it: the caller may be the opener.
+            uint256 burned = d.deposit / 2;
+            token.burn(burned);
+            token.safeTransfer(parameters.treasury(), d.deposit - burned);
+            return;
+        }
+        address[] memory drawn = _draw(id, d, keccak256(abi.encode(beacon, address(this), id)));
         if (drawn.length < d.seats) {
-            d.status = Status.Cancelled;
-            delete disputeOf[d.receipt];
-            emit Cancelled(id);
+            _cancel(id, d, d.deposit);
             token.safeTransfer(d.opener, d.deposit);
             return;
         }
@@ -336,28 +380,34 @@ abstract contract Committee {
         bool failed = decided && count[uint256(Finding.Fail)] == best;
         d.status = failed ? Status.Failed : Status.Dismissed;
 
-        uint256 slashed = failed ? _slashOwn(d.worker, parameters.get(PERCEPTUAL_BPS), d.opener) : 0;
-        uint256 toEach = failed || winners == 0 ? 0 : d.deposit / (2 * winners);
+        // The prover's part of the slash comes here, with the deposit: the checkers are paid of both before the opener is.
+        uint256 purse = token.balanceOf(address(this));
+        uint256 slashed = failed ? _slashOwn(d.worker, parameters.get(PERCEPTUAL_BPS), address(this)) : 0;
+        purse = token.balanceOf(address(this)) - purse + d.deposit;
+        // The same for every finding: a checker that is paid for Pass alone would say Pass without looking.
+        uint256 toEach = winners == 0 ? 0 : d.deposit / (2 * winners);
         // The worker gets what the division leaves.
         // slither-disable-next-line divide-before-multiply
-        uint256 toWorker = toEach == 0 ? 0 : d.deposit - toEach * winners;
+        uint256 toWorker = failed || toEach == 0 ? 0 : d.deposit - toEach * winners;
         // The registry calls nobody but the token, and the dispute is over; so it is with the fines below.
         // slither-disable-next-line reentrancy-events
         emit Settled(id, d.status, slashed, toWorker, toEach);
 
-        uint96 fine = uint96(parameters.get(CHECKER_FINE));
+        uint256 fine = parameters.get(CHECKER_FINE);
         for (uint256 i = 0; i < seats.length; ++i) {
             (address who, Finding finding) = (seats[i].checker, seats[i].finding);
             bool atTop = finding != Finding.None && count[uint256(finding)] == best;
             if (finding == Finding.None || (decided && !atTop)) {
                 // As many calls as there are seats, 21 at the most.
                 // slither-disable-next-line calls-loop,reentrancy-events
-                emit CheckerFined(id, who, registry.slash(who, fine, msg.sender));
+                emit CheckerFined(id, who, _fine(who, fine));
             }
-            if (atTop && toEach != 0) token.safeTransfer(who, toEach);
+            if (atTop && toEach != 0) {
+                purse -= toEach;
+                token.safeTransfer(who, toEach);
+            }
         }
-        if (toWorker != 0) token.safeTransfer(d.worker, toWorker);
-        else token.safeTransfer(d.opener, d.deposit);
+        token.safeTransfer(toWorker != 0 ? d.worker : d.opener, purse);
     }
 
     /// @dev Takes the deposit and opens a dispute about work that is proved to be the worker's and the sender's.
@@ -367,16 +417,56 @@ abstract contract Committee {
     {
         if (disputeOf[receipt] != 0) revert AlreadyDisputed(receipt, disputeOf[receipt]);
         uint256 seats = parameters.get(COMMITTEE_SIZE);
+        if (checker == 0) revert NoChecker();
         if (members.length < seats) revert TooFewCheckers(members.length, seats);
         uint96 deposit = uint96(parameters.get(DISPUTE_DEPOSIT));
         id = ++disputeCount;
+        ++undrawn;
         disputeOf[receipt] = id;
         Dispute storage d = disputes[id];
         (d.opener, d.openedAt, d.seats, d.status) = (msg.sender, uint40(block.timestamp), uint8(seats), Status.Opened);
-        (d.worker, d.deposit, d.openedIn) = (worker, deposit, uint64(block.number));
+        (d.worker, d.deposit, d.openedIn, d.listed) = (worker, deposit, uint64(block.number), uint64(members.length));
         (d.checker, d.receipt, d.evidence) = (checker, receipt, evidence);
         emit Opened(id, msg.sender, worker, receipt, checker, evidence, uri, deposit);
         token.safeTransferFrom(msg.sender, address(this), deposit);
+    }
+
+    /// @dev Fines a checker, and no delegator of it: they did not choose to stay away. They would pay for a checker that sits on more
+    /// committees than its bond can answer for, and whoever settles, be it the checker, would be paid for it.
+    function _fine(address who, uint256 fine) private returns (uint96) {
+        // slither-disable-next-line calls-loop
+        return registry.slash(who, uint96(Math.min(fine, registry.ownStake(who))), msg.sender);
+    }
+
+    /// @dev Ends a dispute without a committee.
+    function _cancel(uint256 id, Dispute storage d, uint256 refunded) private {
+        d.status = Status.Cancelled;
+        delete disputeOf[d.receipt];
+        emit Cancelled(id, refunded);
+    }
+
+    /// @dev Takes who is at a place off the list, or when a dispute waits for its draw, marks it to be taken off by `evict`.
+    function _resign(uint256 place) private {
+        Member storage m = members[place - 1];
+        if (m.lastDispute == 0) {
+            emit Resigned(m.checker);
+            if (undrawn != 0) {
+                m.lastDispute = uint64(disputeCount);
+                return;
+            }
+        }
+        _remove(place);
+    }
+
+    /// @dev The last of the list takes the place.
+    function _remove(uint256 place) private {
+        address who = members[place - 1].checker;
+        if (undrawn != 0) revert ListFrozen(who, undrawn);
+        Member memory last = members[members.length - 1];
+        members[place - 1] = last;
+        position[last.checker] = place;
+        members.pop();
+        delete position[who];
     }
 
     /// @dev How often each finding was revealed, how often the most frequent one, and how many stand at the top: with a tie, all who
@@ -399,20 +489,25 @@ abstract contract Committee {
 
     /// @dev Shuffles the list as far as it takes to fill the seats (Fisher and Yates), without writing to it: what was moved is kept in
     /// memory. Returns fewer than the seats when the probes or the list end before.
-    function _draw(Dispute storage d, bytes32 seed) private view returns (address[] memory drawn) {
-        uint256 left = members.length;
+    function _draw(uint256 id, Dispute storage d, bytes32 seed) private view returns (address[] memory drawn) {
+        uint256 left = d.listed;
         uint256 probes = Math.min(d.seats * PROBES_PER_SEAT, left);
         uint256[] memory from = new uint256[](probes);
         uint256[] memory to = new uint256[](probes);
         drawn = new address[](d.seats);
         uint256 filled = 0;
         for (uint256 i = 0; i < probes && filled < drawn.length; ++i) {
+            // The seed comes of a block's hash: the title says what that is worth, and why it cannot be chosen.
+            // slither-disable-next-line weak-prng
             uint256 place = uint256(keccak256(abi.encode(seed, i))) % left;
             --left;
             Member memory m = members[_moved(from, to, i, place)];
             (from[i], to[i]) = (place, _moved(from, to, i, left));
-            bool eligible = m.since < d.openedAt && m.checker != d.opener && m.checker != d.worker;
-            if (eligible && _isChecker(m.checker)) drawn[filled++] = m.checker;
+            bool eligible =
+                (m.lastDispute == 0 || id <= m.lastDispute) && m.checker != d.opener && m.checker != d.worker;
+            // As many calls as there are probes. Not whether it is a checker now: that can be changed when the hash is known.
+            // slither-disable-next-line calls-loop
+            if (eligible && registry.wasChecker(m.checker, d.openedAt)) drawn[filled++] = m.checker;
         }
         // The list cannot be shortened otherwise.
         assembly ("memory-safe") {
@@ -435,8 +530,6 @@ abstract contract Committee {
     }
 
     function _isChecker(address who) private view returns (bool) {
-        // As many calls as there are probes.
-        // slither-disable-next-line calls-loop
         return registry.rolesOf(who) & checkerRole != 0;
     }
 

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Committee} from "./Committee.sol";
-import {EQUIVOCATION_BPS, IParameters} from "./IParameters.sol";
+import {EQUIVOCATION_BPS, IParameters, MIN_BOND} from "./IParameters.sol";
 import {Registry} from "./Registry.sol";
 import {TicketBroker} from "./TicketBroker.sol";
 
@@ -72,6 +72,10 @@ contract Disputes is Committee {
         Verdict
     }
 
+    /// @notice Seconds after the end of a session key in which a ticket that it signed still proves something against its payer: as long
+    /// as a bond takes to leave. A payer must keep a key safe that long; a key that is found years later must not cost it anything.
+    uint40 public constant SESSION_KEY_PROOF = 7 days;
+
     bytes32 private constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     bytes32 private constant ASSIGNMENT_TYPEHASH = keccak256(
@@ -109,7 +113,7 @@ contract Disputes is Committee {
     error NotAFail(bytes32 receiptHash);
     /// @notice This equivocation was slashed already.
     error AlreadyProven(address signer, bytes32 subject);
-    /// @notice The signer has no bond, so there is nothing to slash.
+    /// @notice The signer is not registered, and has less than the least bond: nothing worth a proof that can be used once.
     error NothingToSlash(address signer);
     /// @notice Neither the one who must have signed, nor a session key of it.
     error WrongSigner(address recovered, address expected);
@@ -173,8 +177,8 @@ contract Disputes is Committee {
         _punish(Equivocation.Assignments, signer, subject);
     }
 
-    /// @notice Proves that a verifier failed a receipt and paid it: the ticket is signed by the same key, or by a session key of it for
-    /// which the broker would take it.
+    /// @notice Proves that a verifier failed a receipt and paid it: the ticket is signed by the same key, or by a session key of it that
+    /// could sign this ticket and ended no longer than SESSION_KEY_PROOF ago.
     function proveVerdict(
         Verdict calldata verdict,
         bytes calldata sig,
@@ -190,7 +194,9 @@ contract Disputes is Committee {
             // The cap bounds what a key pays, not what it has signed.
             // slither-disable-next-line unused-return
             (uint40 expiry,) = broker.sessionKey(signer, payer);
-            if (ticket.expiry > expiry) revert WrongSigner(payer, signer);
+            // An expiry of 0 says that there is no such key: without the first test, a ticket that expires at 0 would pass by any key.
+            bool known = expiry != 0 && ticket.expiry <= expiry;
+            if (!known || block.timestamp > expiry + SESSION_KEY_PROOF) revert WrongSigner(payer, signer);
         }
         _punish(Equivocation.Verdict, signer, verdict.receiptHash);
     }
@@ -235,13 +241,16 @@ contract Disputes is Committee {
         if (signer != other) revert DifferentSigner(signer, other);
     }
 
-    /// @dev Slashes a part of all that is the signer's own. With nothing there the proof stays good for later.
+    /// @dev Slashes a part of all that is the signer's own. With nothing there, or dust, the proof stays good for later: else a signer
+    /// could have itself slashed by one unit of the token before it puts its bond down, and use up what it is going to contradict.
     function _punish(Equivocation kind, address signer, bytes32 subject) private {
         bytes32 key = keccak256(abi.encode(kind, signer, subject));
         if (proven[key]) revert AlreadyProven(signer, subject);
         proven[key] = true;
+        if (registry.rolesOf(signer) == 0 && registry.ownStake(signer) < parameters.get(MIN_BOND)) {
+            revert NothingToSlash(signer);
+        }
         uint96 taken = _slashOwn(signer, parameters.get(EQUIVOCATION_BPS), msg.sender);
-        if (taken == 0) revert NothingToSlash(signer);
         // The registry calls nobody but the token, and the proof is used up.
         // slither-disable-next-line reentrancy-events
         emit EquivocationProven(signer, kind, subject, msg.sender, taken);

@@ -21,6 +21,11 @@ contract Registry is Bonds, Multicall {
     /// @notice The longest service URI, in bytes: a host name of the longest legal kind and a port.
     uint256 public constant MAX_URI_LENGTH = 280;
 
+    /// @notice Seconds for which a node that was a checker, and is none any more, cannot be one again. A committee is drawn from those who
+    /// were checkers when its dispute was opened; who could leave and come back before the draw would wipe out the record of that. A
+    /// dispute waits at most 260 blocks for its draw, which is less than a day on every chain with blocks shorter than five minutes.
+    uint40 public constant CHECKER_PAUSE = 1 days;
+
     /// @notice A node's whole record.
     /// @param bond tokens of its own that stand behind its work
     /// @param unbonding tokens of its own on their way out
@@ -53,6 +58,14 @@ contract Registry is Bonds, Multicall {
         string serviceURI;
     }
 
+    /// @dev A node's latest time as a checker, in unix seconds. `until` is 0 while it goes on.
+    struct Term {
+        uint40 since;
+        uint40 until;
+    }
+
+    /// @dev Written only by nodes that take or lose the role of a checker.
+    mapping(address node => Term) private terms;
     /// @dev Kept when a node leaves, so that `update` alone brings it back.
     mapping(address node => Publication) private publications;
 
@@ -69,6 +82,8 @@ contract Registry is Bonds, Multicall {
     error UnknownRoles(uint8 roles);
     /// @notice The service URI is too long.
     error UriTooLong(uint256 length, uint256 limit);
+    /// @notice The node was a checker until lately: see CHECKER_PAUSE.
+    error CheckerTooSoon(address node, uint40 from);
     /// @notice The permit was refused, and what is allowed without it does not suffice.
     error AllowanceTooSmall(uint256 allowance, uint256 amount);
 
@@ -115,9 +130,19 @@ contract Registry is Bonds, Multicall {
         _requireLeastBond(s.bond);
         if (roles == 0 || roles > (ORCHESTRATOR | TRANSCODER | CHECKER)) revert UnknownRoles(roles);
         if (bytes(serviceURI).length > MAX_URI_LENGTH) revert UriTooLong(bytes(serviceURI).length, MAX_URI_LENGTH);
+        bool was = s.roles & CHECKER != 0;
+        if (roles & CHECKER != 0 && !was) _termBegins();
+        else if (roles & CHECKER == 0 && was) terms[msg.sender].until = uint40(block.timestamp);
         s.roles = roles;
         publications[msg.sender] = Publication(fingerprint, serviceURI);
         emit NodeUpdated(msg.sender, roles, fingerprint, serviceURI);
+    }
+
+    /// @notice Whether `who` became a checker before the second `time` and had not stopped before it. So the answer for the running second
+    /// and those before is the same for CHECKER_PAUSE, whatever the node does.
+    function wasChecker(address who, uint40 time) external view returns (bool) {
+        Term storage t = terms[who];
+        return t.since != 0 && t.since < time && (t.until == 0 || t.until >= time);
     }
 
     /// @notice Allows this contract `amount` of the sender's tokens by a signed permit, for a `multicall` that needs no earlier
@@ -128,5 +153,19 @@ contract Registry is Bonds, Multicall {
             uint256 allowance = token.allowance(msg.sender, address(this));
             if (allowance < amount) revert AllowanceTooSmall(allowance, amount);
         }
+    }
+
+    /// @dev The sender becomes a checker.
+    function _termBegins() private {
+        Term storage t = terms[msg.sender];
+        if (t.until != 0 && block.timestamp < t.until + CHECKER_PAUSE) {
+            revert CheckerTooSoon(msg.sender, t.until + CHECKER_PAUSE);
+        }
+        (t.since, t.until) = (uint40(block.timestamp), 0);
+    }
+
+    /// @inheritdoc Bonds
+    function _rolesEnd(address who, uint8 roles) internal override {
+        if (roles & CHECKER != 0) terms[who].until = uint40(block.timestamp);
     }
 }

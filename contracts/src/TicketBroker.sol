@@ -12,9 +12,9 @@ import {DepositsStopped, IParameters} from "./IParameters.sol";
 /// from that lock to the payee's credit, which anyone can have paid out. A lock is exclusive: nothing that the payer does with other
 /// payees, and no third party, can make it smaller, and the payer itself takes back only what it announced UNLOCK_DELAY before. The
 /// guardian can stop deposits and nothing else. What is not here: shared deposits, rounds, block hashes, an owner.
-/// @dev Storage: slot 0 pairs, two slots each (locked, lastNonce and pendingUnlock fill the first; unlockAt); slot 1 carriers; slot 2
-/// credits, in wei plus one; slot 3 session keys and slot 4 what they spent, one slot each. The balance is the sum of all locks and
-/// credits.
+/// @dev Storage: slots 0 and 1 EIP712's texts, empty, since both are short enough to be constants; slot 2 pairs, two slots each
+/// (locked, lastNonce and pendingUnlock fill the first; unlockAt); slot 3 carriers; slot 4 credits, in wei plus one; slot 5 session keys
+/// and slot 6 what they spent, one slot each. The balance is the sum of all locks and credits.
 contract TicketBroker is EIP712 {
     /// @notice Seconds from an unlock request to the withdrawal: three times a ticket's life of 24 h, so that a payee that was away for
     /// two days still redeems all it holds.

@@ -14,6 +14,7 @@ mod deploy;
 mod endpoints;
 mod error;
 mod gas;
+mod made;
 mod options;
 mod outbox;
 mod refusal;
@@ -45,7 +46,7 @@ pub use sampling::{EPOCH, LAST_EPOCH, MAX_STEPS, SecretChain, links_down};
 use sender::{Order, Sender, timed, viewed};
 use stake::narrow;
 pub use stake::{CHECKER, NodeRecord, ORCHESTRATOR, TRANSCODER, find};
-pub use steps::{Quote, Step, StepError};
+pub use steps::{Amount, Quote, Step, StepError};
 
 /// Bound on waiting for a transaction to be mined, in the calls that wait: half a dozen blocks of the slowest chain.
 const MINED_TIMEOUT: Duration = Duration::from_secs(90);

@@ -16,7 +16,7 @@ pub mod devnet;
 pub mod words;
 
 pub use chain::{
-    AddressBook, Addresses, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
+    AddressBook, Addresses, Amount, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
     DEFAULT_CONFIRMATIONS, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployed, Deployment, EPOCH, EndpointFault,
     EndpointStatus, Fate, LAST_EPOCH, MAX_STEPS, Mined, NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Quote,
     Redemption, Revert, SecretChain, SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find, links_down,

@@ -3,114 +3,10 @@ pragma solidity 0.8.37;
 
 import {Committee} from "../src/Committee.sol";
 import {Disputes} from "../src/Disputes.sol";
-import {StakeBase} from "./StakeBase.sol";
+import {CommitteeBase} from "./CommitteeBase.sol";
 
 /// @notice Disputes that a committee decides.
-contract CommitteeTest is StakeBase {
-    uint256 constant OPENER_KEY = 0x0E4;
-    uint256 constant WORKER_KEY = 0x707;
-    address opener = vm.addr(OPENER_KEY);
-    address worker = vm.addr(WORKER_KEY);
-    uint96 constant DEPOSIT = 10e18;
-    uint96 constant FINE = 5e18;
-    uint256 constant CHECKERS = 12;
-    bytes32 constant SALT = "salt";
-    uint256 opened = START + 1;
-
-    function setUp() public {
-        deployAll();
-        join(worker, 6, 10 * LEAST);
-        join(opener, 5, LEAST);
-        enlist(worker);
-        enlist(opener);
-        for (uint256 i = 0; i < CHECKERS; ++i) {
-            join(checkerAt(i), 4, 2 * LEAST);
-            enlist(checkerAt(i));
-        }
-        vm.warp(opened);
-    }
-
-    function checkerAt(uint256 i) internal pure returns (address) {
-        return address(uint160(0xC00 + i));
-    }
-
-    function enlist(address who) internal {
-        vm.prank(who);
-        disputes.enlist();
-    }
-
-    function resign(address who) internal {
-        vm.prank(who);
-        disputes.resign();
-    }
-
-    function work() internal view returns (Disputes.Assignment memory a, Disputes.SegmentReceipt memory r) {
-        (a.streamId, a.payer, a.worker) = ("a stream", opener, worker);
-        r.assignmentHash = disputes.assignmentDigest(a);
-    }
-
-    function open() internal returns (uint256) {
-        (Disputes.Assignment memory a, Disputes.SegmentReceipt memory r) = work();
-        return open(a, r);
-    }
-
-    function open(Disputes.Assignment memory a, Disputes.SegmentReceipt memory r) internal returns (uint256) {
-        bytes memory sigA = signed(OPENER_KEY, disputes.assignmentDigest(a));
-        bytes memory sigR = signed(WORKER_KEY, disputes.receiptDigest(r));
-        require(token.transfer(opener, DEPOSIT));
-        vm.prank(opener);
-        token.approve(address(disputes), DEPOSIT);
-        vm.prank(opener);
-        return disputes.open(a, sigA, r, sigR, "evidence", "https://evidence.example");
-    }
-
-    function draw(uint256 id, bytes32 seed) internal {
-        chainVm.roll(1001);
-        chainVm.prevrandao(seed);
-        disputes.draw(id);
-    }
-
-    function opened7() internal returns (uint256 id) {
-        id = open();
-        draw(id, "a beacon");
-    }
-
-    function seat(uint256 id, uint256 i) internal view returns (address) {
-        return disputes.committee(id)[i].checker;
-    }
-
-    /// @notice Each seat votes and reveals one finding; None stays away.
-    function findings(uint256 id, uint8[7] memory found) internal {
-        for (uint256 i = 0; i < 7; ++i) {
-            if (found[i] == 0) continue;
-            address who = seat(id, i);
-            bytes32 c = disputes.commitmentOf(id, who, Committee.Finding(found[i]), SALT);
-            vm.prank(who);
-            disputes.vote(id, c);
-        }
-        vm.warp(opened + 12 hours);
-        for (uint256 i = 0; i < 7; ++i) {
-            if (found[i] == 0) continue;
-            vm.prank(seat(id, i));
-            disputes.reveal(id, Committee.Finding(found[i]), SALT);
-        }
-        vm.warp(opened + 24 hours);
-    }
-
-    function bondOf(address who) internal view returns (uint256) {
-        return registry.node(who).bond;
-    }
-
-    function settle(uint256 id) internal {
-        vm.prank(PROVER);
-        disputes.settle(id);
-        vm.assertEq(token.balanceOf(address(disputes)), 0, "nothing of the deposit stays");
-    }
-
-    function status(uint256 id) internal view returns (uint256) {
-        return uint256(disputes.dispute(id).status);
-    }
-
+contract CommitteeTest is CommitteeBase {
     function test_two_thirds_for_fail_slash_the_worker_and_give_the_deposit_back() public {
         uint256 id = opened7();
         findings(id, [2, 2, 2, 2, 2, 1, 3]);
@@ -118,7 +14,11 @@ contract CommitteeTest is StakeBase {
         vm.assertEq(status(id), uint256(Committee.Status.Failed), "failed");
         uint256 taken = 10 * LEAST / 20;
         vm.assertEq(bondOf(worker), 10 * LEAST - taken, "slashed");
-        vm.assertEq(token.balanceOf(opener), DEPOSIT + taken * 3 / 10, "deposit and prover's part");
+        uint256 each = DEPOSIT / 2 / 5;
+        vm.assertEq(token.balanceOf(seat(id, 0)), each, "as for a pass");
+        vm.assertEq(
+            token.balanceOf(opener), DEPOSIT + taken * 3 / 10 - 5 * each, "deposit and the rest of the prover's part"
+        );
         vm.assertEq(bondOf(seat(id, 0)), 2 * LEAST, "with the majority");
         vm.assertEq(bondOf(seat(id, 5)), 2 * LEAST - FINE, "against it");
         vm.assertEq(bondOf(seat(id, 6)), 2 * LEAST - FINE, "against it");
@@ -215,9 +115,10 @@ contract CommitteeTest is StakeBase {
         disputes.settle(9);
     }
 
-    function test_the_committee_is_not_drawn_by_the_beacon_of_the_block_of_the_opening() public {
+    function test_the_committee_is_not_drawn_before_the_hash_that_decides_is_known() public {
         uint256 id = open();
-        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarlyToDraw.selector, id, 1000));
+        chainVm.roll(1004);
+        vm.expectRevert(abi.encodeWithSelector(Committee.TooEarlyToDraw.selector, id, 1004));
         disputes.draw(id);
         draw(id, "a beacon");
         vm.expectRevert(abi.encodeWithSelector(Committee.WrongStatus.selector, id, Committee.Status.Drawn));
@@ -258,12 +159,12 @@ contract CommitteeTest is StakeBase {
     }
 
     function testFuzz_newcomers_and_those_who_resigned_are_not_drawn(bytes32 seed, uint8 gone, uint8 came) public {
-        uint256 id = open();
         gone = uint8(bound(gone, 0, 5));
         came = uint8(bound(came, 0, 5));
         for (uint256 i = 0; i < gone; ++i) {
             resign(checkerAt(i));
         }
+        uint256 id = open();
         if (gone > 1) enlist(checkerAt(1)); // back, but later than the opening
         for (uint256 i = 0; i < came; ++i) {
             join(checkerAt(100 + i), 4, LEAST);
@@ -279,11 +180,13 @@ contract CommitteeTest is StakeBase {
     }
 
     function test_a_checker_that_left_the_registry_is_not_drawn() public {
-        uint256 id = open();
         for (uint256 i = 0; i < 5; ++i) {
             vm.prank(checkerAt(i));
             registry.startUnbond(2 * LEAST);
         }
+        opened = opened + 1; // who leaves in the second of the opening is drawn
+        vm.warp(opened);
+        uint256 id = open();
         draw(id, "a beacon");
         for (uint256 i = 0; i < 7; ++i) {
             vm.assertTrue(uint160(seat(id, i)) >= 0xC05, "has left");
@@ -291,10 +194,10 @@ contract CommitteeTest is StakeBase {
     }
 
     function test_with_too_few_checkers_a_dispute_is_cancelled_and_may_be_opened_anew() public {
-        uint256 id = open();
         for (uint256 i = 0; i < 6; ++i) {
             resign(checkerAt(i));
         }
+        uint256 id = open();
         draw(id, "a beacon");
         vm.assertEq(status(id), uint256(Committee.Status.Cancelled), "cancelled");
         vm.assertEq(token.balanceOf(opener), DEPOSIT, "deposit");
@@ -452,5 +355,16 @@ contract CommitteeTest is StakeBase {
         disputes.setChecker("new");
         vm.assertEq(disputes.checker(), "new", "new");
         vm.assertEq(disputes.dispute(id).checker, CHECKER_HASH, "old");
+    }
+
+    function test_without_a_program_to_decide_by_nothing_is_disputed() public {
+        vm.prank(GOVERNOR);
+        disputes.setChecker(0);
+        (Disputes.Assignment memory a, Disputes.SegmentReceipt memory r) = work();
+        bytes memory sigA = signed(OPENER_KEY, disputes.assignmentDigest(a));
+        bytes memory sigR = signed(WORKER_KEY, disputes.receiptDigest(r));
+        vm.expectRevert(abi.encodeWithSelector(Committee.NoChecker.selector));
+        vm.prank(opener);
+        disputes.open(a, sigA, r, sigR, "", "");
     }
 }

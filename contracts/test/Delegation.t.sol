@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Bonds} from "../src/Bonds.sol";
+import {TicketBroker} from "../src/TicketBroker.sol";
 import {StakeBase} from "./StakeBase.sol";
 
 /// @notice Delegations, the fees that they earn, and slashes through them.
@@ -289,24 +290,63 @@ contract DelegationTest is StakeBase {
         vm.assertEq(claim(node), 1 ether, "operator");
     }
 
-    function test_after_the_operator_left_fees_are_the_delegators_but_for_the_commission() public {
-        delegateTo(node, ann, 1e18);
+    function test_while_the_operator_leaves_fees_are_shared_as_before() public {
+        delegateTo(node, ann, BOND);
+        vm.deal(address(this), 4 ether);
+        registry.payFees{value: 1 ether}(node);
         vm.prank(node);
         registry.startUnbond(BOND);
-        vm.deal(address(this), 1 ether);
         registry.payFees{value: 1 ether}(node);
-        vm.assertEq(claim(ann), 1 ether, "delegator");
+        vm.assertEq(claim(ann), 1 ether, "half of both");
+        vm.assertEq(claim(node), 1 ether, "half of both");
+        vm.warp(START + 7 days);
+        vm.prank(node);
+        registry.withdrawBond();
+        registry.payFees{value: 2 ether}(node);
+        vm.assertEq(feesOf(node, ann), 0, "nothing of the operator's own to share by");
+        vm.assertEq(claim(node), 2 ether, "operator");
+    }
+
+    function test_one_unit_of_the_token_takes_nothing_of_what_a_leaver_has_earned() public {
+        delegateTo(node, eve, 1);
+        credit(node, 5 ether);
+        vm.prank(node);
+        registry.startUnbond(BOND);
+        broker.claim(node); // by anyone
+        vm.assertEq(feesOf(node, eve), 0, "one unit of 1000 MILL");
+        vm.assertLe(5 ether - 1, claim(node), "the operator");
+        credit(node, 5 ether);
+        vm.warp(START + 7 days);
+        vm.prank(node);
+        registry.withdrawBond();
+        broker.claim(node);
+        vm.assertEq(feesOf(node, eve), 0, "nor when the bond is gone");
+        vm.assertEq(claim(node), 5 ether, "the operator");
+    }
+
+    uint256 private winners;
+
+    /// @notice A winner for the node, redeemed.
+    function credit(address payee, uint96 amount) internal {
+        uint256 key = 0xB0B;
+        vm.deal(vm.addr(key), amount);
+        vm.prank(vm.addr(key));
+        broker.fund{value: amount}(payee);
+        (TicketBroker.Ticket memory t, bytes32 rand) = winning(vm.addr(key), payee, nonceAt(START, winners++));
+        t.faceValue = amount;
+        TicketBroker.Winner memory w = seal(key, t, rand);
+        vm.prank(payee);
+        broker.redeem(vm.addr(key), payee, w);
     }
 
     /// @notice The smallest pool and the largest fees: what is kept per share still fits.
-    function test_a_share_of_one_unit_can_earn_all_the_coins_there_are() public {
+    function test_a_share_of_one_unit_can_earn_half_of_all_the_coins_there_are() public {
         delegateTo(node, ann, 1);
-        vm.prank(node);
-        registry.startUnbond(BOND);
+        slash(node, BOND - 1);
         uint256 all = 1_000_000_000 ether;
         vm.deal(address(this), all);
         registry.payFees{value: all}(node);
-        vm.assertEq(claim(ann), all, "delegator");
+        vm.assertEq(claim(ann), all / 2, "delegator");
     }
 
     function test_who_refuses_its_wei_keeps_its_claim() public {

@@ -151,6 +151,19 @@ contract EquivocationTest is StakeBase {
         vm.assertEq(registry.node(vm.addr(key)).bond, LEAST / 2, "bond");
     }
 
+    function test_a_proof_is_not_used_up_on_dust() public {
+        uint256 key = 0x57A6;
+        address liar = vm.addr(key);
+        give(liar, LEAST);
+        vm.prank(liar);
+        registry.addBond(LEAST - 1);
+        refuse(abi.encodeWithSelector(Disputes.NothingToSlash.selector, liar));
+        prove(receipt("a"), key, receipt("b"), key);
+        join(liar, 2, LEAST);
+        prove(receipt("a"), key, receipt("b"), key);
+        vm.assertEq(registry.ownStake(liar), LEAST, "half of all");
+    }
+
     function test_two_assignments_for_one_try_are_slashed() public {
         proveA(assignment("a"), KEY, assignment("b"), KEY);
         vm.assertEq(registry.node(node).bond, LEAST, "bond");
@@ -219,6 +232,23 @@ contract EquivocationTest is StakeBase {
         refuse(abi.encodeWithSelector(Disputes.WrongSigner.selector, vm.addr(session), node));
         proveV(false, WORK, session, uint40(START + 1 days + 1));
         proveV(false, WORK, session, uint40(START + 1 days));
+    }
+
+    function test_a_session_key_proves_something_for_a_week_after_its_end() public {
+        uint256 session = 0x5E55;
+        vm.prank(node);
+        broker.setSessionKey(vm.addr(session), uint40(START + 1 days), 1);
+        vm.warp(START + 1 days + 7 days + 1);
+        refuse(abi.encodeWithSelector(Disputes.WrongSigner.selector, vm.addr(session), node));
+        proveV(false, WORK, session, uint40(START + 1));
+        vm.warp(START + 1 days + 7 days);
+        proveV(false, WORK, session, uint40(START + 1));
+    }
+
+    /// @notice No broker would take it, since it has expired; nor may it count here as by a key that never ends.
+    function test_a_ticket_without_an_expiry_by_a_key_that_is_nobodys_proves_nothing() public {
+        refuse(abi.encodeWithSelector(Disputes.WrongSigner.selector, vm.addr(0xBAD), node));
+        proveV(false, WORK, 0xBAD, 0);
     }
 
     function test_a_ticket_in_the_name_of_another_payer_proves_nothing() public {

@@ -15,6 +15,7 @@ interface ChainVm {
     function getNonce(address who) external view returns (uint64);
     function prevrandao(bytes32 value) external;
     function roll(uint256 number) external;
+    function setBlockhash(uint256 number, bytes32 hash) external;
 }
 
 /// @notice All contracts as they are deployed, and hands that give out tokens, bond, delegate and slash.

@@ -17,7 +17,7 @@ mod support;
 
 use std::time::Duration;
 
-use alloy::primitives::{Address, U256, aliases::U40, aliases::U96};
+use alloy::primitives::{Address, B256, U256, aliases::U40, aliases::U96};
 use millrace_contracts::bindings::Registry;
 use millrace_contracts::{Chain, ChainError, NodeRecord, ORCHESTRATOR, Step, StepError, TRANSCODER};
 use millrace_tickets::Domain;
@@ -48,6 +48,7 @@ on_both_chains! {
     sends_of_one_signer_take_turns
     a_snapshot_brings_state_and_nonces_back
     contracts_that_are_not_there_are_named
+    contracts_see_the_hashes_of_the_last_256_blocks
     tools_and_wallets_get_the_answers_they_expect
 }
 
@@ -235,6 +236,28 @@ async fn a_snapshot_brings_state_and_nonces_back(node: Node) {
     assert_eq!(p.payer.receipt(funded.tx).await.unwrap(), None);
     assert!(p.payer.fund(to, ether(2)).await.unwrap().success);
     assert_eq!(p.payer.pair(from, to).await.unwrap().locked, ether(2));
+}
+
+/// A committee is drawn by one of them. Each is asked for by a creation that leaves it behind as code, after a zero, since no code may
+/// begin with 0xef.
+async fn contracts_see_the_hashes_of_the_last_256_blocks(node: Node) {
+    use alloy::network::{EthereumWallet, TransactionBuilder};
+    use alloy::providers::{Provider, ProviderBuilder};
+    let provider = ProviderBuilder::new().wallet(EthereumWallet::from(payer())).connect_http(node.url.parse().unwrap());
+    node.rpc("anvil_mine", json!([300])).await;
+    for back in [0, 1, 2, 128, 256, 257] {
+        let number = provider.get_block_number().await.unwrap() + 1 - back;
+        // PUSH8 number BLOCKHASH PUSH1 1 MSTORE PUSH1 33 PUSH0 RETURN
+        let code = [&[0x67][..], &number.to_be_bytes(), &[0x40, 0x60, 1, 0x52, 0x60, 33, 0x5f, 0xf3]].concat();
+        let request = alloy::rpc::types::TransactionRequest::default().with_deploy_code(code);
+        let receipt = provider.send_transaction(request).await.unwrap().get_receipt().await.unwrap();
+        assert_eq!(receipt.block_number, Some(number + back), "in the very next block");
+        let seen = provider.get_code_at(receipt.contract_address.unwrap()).await.unwrap();
+        let block = node.rpc("eth_getBlockByNumber", json!([format!("{number:#x}"), false])).await;
+        let right =
+            if (1..=256).contains(&back) { block["hash"].as_str().unwrap().parse().unwrap() } else { B256::ZERO };
+        assert_eq!(B256::from_slice(&seen[1..]), right, "{back} blocks back");
+    }
 }
 
 async fn contracts_that_are_not_there_are_named(node: Node) {

@@ -19,6 +19,18 @@ pub async fn act(
     steps: Vec<Step>,
     sheet: impl AsyncFn() -> Result<Sheet, Failure>,
 ) -> Result<(), Failure> {
+    act_then(desk, about, steps, async || Ok(None), sheet).await
+}
+
+/// The same, and one more step where `then`, asked when the others are mined, gives one. It is part of what was agreed to: `about` or
+/// a step before it says so.
+pub async fn act_then(
+    desk: &Desk,
+    about: &str,
+    steps: Vec<Step>,
+    then: impl AsyncFn() -> Result<Option<Step>, Failure>,
+    sheet: impl AsyncFn() -> Result<Sheet, Failure>,
+) -> Result<(), Failure> {
     let before = sheet().await?;
     let mut quotes = Vec::new();
     for step in &steps {
@@ -48,19 +60,27 @@ pub async fn act(
     confirm(&desk.common)?;
     let mut sent = Vec::new();
     for step in &steps {
-        let mined = desk.chain.make(step).await?;
-        if !desk.common.json {
-            let (gas, cost) = (thousands(mined.gas_used), decimal(mined.fee));
-            say(&format!("sent {}: {}, block {}, gas {gas}, cost {cost} ETH\n", step.what, mined.tx, mined.block));
-        }
-        sent.push(json!({
-            "what": step.what, "tx": mined.tx, "block": mined.block, "gas": mined.gas_used, "cost_wei": mined.fee.to_string(),
-        }));
+        sent.push(send(desk, step).await?);
+    }
+    if let Some(step) = then().await? {
+        sent.push(send(desk, &step).await?);
     }
     let after = sheet().await?;
     report["sent"] = sent.into();
     report["after"] = after.json();
     finish(desk, &report, &after.show_change(&before, desk.now))
+}
+
+/// Takes a step, and tells of it.
+async fn send(desk: &Desk, step: &Step) -> Result<Value, Failure> {
+    let mined = desk.chain.make(step).await?;
+    if !desk.common.json {
+        let (gas, cost) = (thousands(mined.gas_used), decimal(mined.fee));
+        say(&format!("sent {}: {}, block {}, gas {gas}, cost {cost} ETH\n", step.what, mined.tx, mined.block));
+    }
+    Ok(json!({
+        "what": step.what, "tx": mined.tx, "block": mined.block, "gas": mined.gas_used, "cost_wei": mined.fee.to_string(),
+    }))
 }
 
 /// Shows what is, and nothing else.
@@ -72,6 +92,10 @@ pub fn show(desk: &Desk, report: &Value, text: &str) -> Result<(), Failure> {
 pub fn confirm(common: &Common) -> Result<(), Failure> {
     if common.yes {
         return Ok(());
+    }
+    if common.json {
+        // What would be sent is printed when all is done: a question now would be about something that nobody has seen.
+        return Err(Failure::usage("--json asks no questions: say --yes to send, or --dry-run"));
     }
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage("there is no terminal to ask: say --yes to send, or --dry-run"));
@@ -103,6 +127,7 @@ fn step_json(step: &Step, quote: Option<Quote>) -> Value {
         "what": step.what,
         "to": step.to.to_string(),
         "value_wei": step.value.to_string(),
+        "amount": step.amount.map(|amount| amount.to_string()),
         "input": step.input,
         "gas": quote.map(|quote| quote.gas),
         "cost_wei": quote.map(|quote| quote.cost.to_string()),
@@ -115,5 +140,6 @@ fn step_text(step: &Step, quote: Option<Quote>) -> String {
         Some(Quote { gas, cost }) => format!("gas {}, about {} ETH", thousands(gas), decimal(cost)),
         None => "its gas is known once the step before it is taken".into(),
     };
-    format!("would {}{value} at {}: {cost}", step.what, step.to)
+    let amount = step.amount.map(|amount| format!(" ({amount})")).unwrap_or_default();
+    format!("would {}{amount}{value} at {}: {cost}", step.what, step.to)
 }

@@ -2,19 +2,20 @@
 //! as the nodes write them in JSON: `{ "body": { .. }, "signature": "0x.." }`.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use millrace_contracts::bindings::MillraceToken;
 use millrace_contracts::bindings::disputes::{Disputes, TicketBroker};
-use millrace_contracts::{Step, status_name};
+use millrace_contracts::{Amount, Step, status_name};
 use millrace_tickets::{Assignment, SegmentReceipt, Signed, Ticket, Verdict};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::Failure;
-use crate::cli::act::{act, show};
+use crate::cli::act::{act, act_then, show};
 use crate::cli::sheet::{Cell, Sheet, list, table};
-use crate::cli::{Common, Desk};
+use crate::cli::{Common, Desk, money};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum DisputeCommand {
@@ -39,7 +40,8 @@ pub enum DisputeCommand {
         /// The signed ticket, JSON.
         ticket: PathBuf,
     },
-    /// Dispute what a worker made of your assignment, with the dispute deposit at stake.
+    /// Dispute what a worker made of your assignment, with the dispute deposit at stake. A minute later it draws the committee, too: a
+    /// dispute that nobody draws within 256 blocks costs the deposit.
     Open {
         /// Your signed assignment, JSON.
         assignment: PathBuf,
@@ -51,8 +53,11 @@ pub enum DisputeCommand {
         /// Where the evidence is.
         #[arg(long)]
         uri: String,
+        /// Leaves the draw to another, or to `draw`.
+        #[arg(long)]
+        no_draw: bool,
     },
-    /// Draw the committee, in any block after the opening.
+    /// Draw the committee: anyone can, from the fifth block after the opening on, and has to within 256 blocks.
     Draw {
         /// The dispute's number.
         id: u64,
@@ -83,6 +88,12 @@ pub enum DisputeCommand {
     Enlist,
     /// No longer. Seats that it has, it keeps.
     Resign,
+    /// Take who is a checker no more, or has resigned, off the list.
+    Evict {
+        /// Who.
+        #[arg(value_parser = money::address)]
+        checker: Address,
+    },
 }
 
 /// What a checker finds.
@@ -95,6 +106,13 @@ pub enum Finding {
     /// The evidence is not to be had.
     Unavailable,
 }
+
+/// The state of a dispute before its draw.
+const WAITS_FOR_DRAW: u8 = 1;
+/// How long `open` waits for the block by which it draws: five blocks of half a minute, and as long again.
+const DRAW_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often it looks.
+const DRAW_POLL: Duration = Duration::from_millis(500);
 
 /// Findings as the contract numbers them, with their names.
 const FINDINGS: [(Finding, u8, &str); 3] =
@@ -145,8 +163,9 @@ pub(super) async fn run(common: Common, command: DisputeCommand) -> Result<(), F
             };
             prove(desk, culprit, Step::call("prove", contract, &call)).await
         }
-        DisputeCommand::Open { assignment: a, receipt: r, evidence, uri } => {
+        DisputeCommand::Open { assignment: a, receipt: r, evidence, uri, no_draw } => {
             let (a, r): (Signed<Assignment>, Signed<SegmentReceipt>) = (read(&a)?, read(&r)?);
+            let digest = r.digest(&desk.chain.domain());
             let call = Disputes::openCall {
                 sigA: signature(&a),
                 sigR: signature(&r),
@@ -156,13 +175,16 @@ pub(super) async fn run(common: Common, command: DisputeCommand) -> Result<(), F
                 uri,
             };
             let mut steps = allow_deposit(desk).await?;
-            steps.push(Step::call("open the dispute", contract, &call));
+            let deposit = Amount::Mill(desk.chain.parameter("DISPUTE_DEPOSIT").await?);
+            let what = if no_draw { "open the dispute" } else { "open the dispute and draw its committee" };
+            steps.push(Step::call(what, contract, &call).of(deposit));
             let count = async || {
                 let count = desk.chain.view("disputes", contract, &Disputes::disputeCountCall {}).await?;
                 let mine = desk.chain.tokens(desk.me()).await?;
                 Ok(Sheet(vec![("last dispute", Cell::text(count)), ("my tokens", Cell::Mill(mine))]))
             };
-            act(desk, "open a dispute", steps, count).await
+            let draw = async || if no_draw { Ok(None) } else { to_draw(desk, digest).await };
+            act_then(desk, "open a dispute", steps, draw, count).await
         }
         DisputeCommand::Draw { id } => {
             let step = Step::call("draw", contract, &Disputes::drawCall { id: U256::from(id) });
@@ -194,6 +216,9 @@ pub(super) async fn run(common: Common, command: DisputeCommand) -> Result<(), F
             on(desk, id, "settle", step).await
         }
         DisputeCommand::Enlist => listed(desk, Step::call("enlist", contract, &Disputes::enlistCall {})).await,
+        DisputeCommand::Evict { checker } => {
+            listed(desk, Step::call("evict", contract, &Disputes::evictCall { who: checker })).await
+        }
         DisputeCommand::Resign => listed(desk, Step::call("resign", contract, &Disputes::resignCall {})).await,
         DisputeCommand::Show { .. } => Ok(()),
     }
@@ -227,6 +252,34 @@ async fn listed(desk: &Desk, step: Step) -> Result<(), Failure> {
     act(desk, &format!("{} as a checker", step.what), vec![step], member).await
 }
 
+/// The draw of the dispute about a receipt, once the block is there whose hash decides; nothing where somebody else has drawn.
+async fn to_draw(desk: &Desk, receipt: B256) -> Result<Option<Step>, Failure> {
+    let contract = desk.chain.contracts().disputes;
+    let id = desk.chain.view("dispute", contract, &Disputes::disputeOfCall { receipt }).await?;
+    let delay = desk.chain.view("delay of the draw", contract, &Disputes::DRAW_DELAYCall {}).await?;
+    let begun = Instant::now();
+    loop {
+        let dispute = desk.chain.view("dispute", contract, &Disputes::disputeCall { id }).await?;
+        if dispute.status != WAITS_FOR_DRAW {
+            return Ok(None);
+        }
+        if U256::from(desk.chain.block_number().await?) >= U256::from(dispute.openedIn) + delay {
+            return Ok(Some(Step::call("draw the committee", contract, &Disputes::drawCall { id })));
+        }
+        if begun.elapsed() > DRAW_TIMEOUT {
+            let waited = DRAW_TIMEOUT.as_secs();
+            return Err(Failure(
+                format!(
+                    "dispute {id} is open, and the chain has made no block to draw by in {waited} s: take \
+                     `millrace stake dispute draw {id}` soon, since a dispute that nobody draws costs the deposit"
+                ),
+                1,
+            ));
+        }
+        tokio::time::sleep(DRAW_POLL).await;
+    }
+}
+
 /// What lets the contract take the deposit, where it may not yet.
 async fn allow_deposit(desk: &Desk) -> Result<Vec<Step>, Failure> {
     let (token, spender) = (desk.chain.contracts().token, desk.chain.contracts().disputes);
@@ -235,7 +288,8 @@ async fn allow_deposit(desk: &Desk) -> Result<Vec<Step>, Failure> {
     if desk.chain.view("allowance", token, &call).await? >= deposit {
         return Ok(Vec::new());
     }
-    Ok(vec![Step::call("allow the deposit", token, &MillraceToken::approveCall { spender, value: deposit })])
+    let call = MillraceToken::approveCall { spender, value: deposit };
+    Ok(vec![Step::call("allow the deposit", token, &call).of(Amount::Mill(deposit))])
 }
 
 /// keccak256(id, who, finding, salt), as the contract makes it.

@@ -72,6 +72,29 @@ pub(super) async fn run(common: Common, command: SamplingCommand) -> Result<(), 
     act(desk, &about, vec![step], async || sheet(desk, node).await).await
 }
 
+/// Refuses to go on while this account's chain from an earlier time owes a secret: whoever punishes that takes its part of all that is
+/// bonded by then, and not only of what was there when the secret was due.
+pub(super) async fn nothing_overdue(desk: &Desk) -> Result<(), Failure> {
+    let call = Sampling::chainCall { node: desk.me() };
+    let chain = desk.chain.view("sampling chain", desk.chain.contracts().sampling, &call).await?;
+    if chain.epoch.is_zero() {
+        return Ok(());
+    }
+    let window: u64 = desk.chain.parameter("REVEAL_WINDOW").await?.saturating_to();
+    let owed = chain.epoch.to::<u64>().saturating_add(1);
+    let overdue_at = owed.saturating_add(1).saturating_mul(EPOCH).saturating_add(window);
+    if desk.now < overdue_at {
+        return Ok(());
+    }
+    Err(Failure(
+        format!(
+            "this account's chain of sampling secrets is overdue since epoch {owed}, and anyone can have a new bond slashed for it: \
+             first `millrace stake sampling reveal`, as often as it takes, then register"
+        ),
+        1,
+    ))
+}
+
 async fn sheet(desk: &Desk, node: Address) -> Result<Sheet, Failure> {
     let call = Sampling::chainCall { node };
     let chain = desk.chain.view("sampling chain", desk.chain.contracts().sampling, &call).await?;

@@ -105,6 +105,38 @@ fn a_deployment_whose_addresses_are_gone_says_so() {
 }
 
 #[test]
+fn contracts_of_another_book_are_not_taken_for_the_deployments_own() {
+    let place = Place::bare();
+    place.deploy(&["--checker", &B256::repeat_byte(7).to_string(), "--yes"]).done();
+    let whole = place.book();
+    let behind = |without: &[&str], change: &dyn Fn(&mut AddressBook)| {
+        let mut book = whole.clone();
+        book.contracts.retain(|name, _| !without.contains(&name.as_str()));
+        change(&mut book);
+        place.write_book(&book);
+    };
+    // All at addresses of its own, and the code right, but for who governs and what decides.
+    let nobody = nobody().to_string();
+    behind(&["timelock"], &|book| book.governor = crate::nobody());
+    place
+        .deploy(&["--governor", &nobody, "--checker", &whole.checker.to_string(), "--yes"])
+        .refused("--governor another");
+    behind(&["parameters"], &|book| book.guardian = crate::nobody());
+    place.deploy(&["--guardian", &nobody, "--checker", &whole.checker.to_string(), "--yes"]).refused("is there");
+    behind(&["disputes"], &|book| book.checker = B256::ZERO);
+    place.deploy(&["--yes"]).refused("is not the disputes of this run: --checker 0x0707");
+    // The addresses are the next ones: where the token would be is the timelock.
+    behind(&CONTRACTS, &|book| book.first_nonce += 1);
+    place
+        .deploy(&["--checker", &whole.checker.to_string(), "--yes"])
+        .refused("is not the token of this run: code of hash");
+    // Its own are.
+    behind(&CONTRACTS, &|_| ());
+    place.deploy(&["--checker", &whole.checker.to_string(), "--yes"]).done();
+    assert_eq!(place.book().addresses().unwrap(), whole.addresses().unwrap());
+}
+
+#[test]
 fn a_book_of_another_chain_or_of_other_code_is_refused() {
     let place = Place::new();
     let right = place.book();

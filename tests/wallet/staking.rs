@@ -140,3 +140,17 @@ fn sampling_secrets_come_from_the_key_and_withholding_them_costs() {
     assert_eq!(figure(&report["after"]["bond_units"]), ether(99), "1 % of the bond");
     assert_eq!(sampling("alice", &["show", &bob]).json()["committed"], "no");
 }
+
+#[test]
+fn who_comes_back_first_reveals_what_is_overdue() {
+    let place = Place::with_orchestrator();
+    place.json("bob", &["stake", "sampling", "commit"]);
+    place.json("bob", &["stake", "unbond", "all"]);
+    place.advance(8 * 24);
+    place.json("bob", &["stake", "withdraw"]);
+    let back = ["stake", "register", "--role", "orchestrator", "--fingerprint", FINGERPRINT, "--yes"];
+    place.run("bob", &back).refused("first `millrace stake sampling reveal`");
+    place.json("bob", &["stake", "sampling", "reveal"]);
+    let said = place.run("bob", &back).done();
+    assert!(said.contains("would register (100 MILL) at"), "the amount is said: {said}");
+}

@@ -11,6 +11,7 @@ use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolConstructor;
 
 use super::book::{AddressBook, BookError, CONTRACTS, Deployed};
+use super::made;
 use super::sender::{Sender, timed};
 use super::{Addresses, ChainError, ChainOptions, MINED_TIMEOUT};
 use crate::bindings::{Disputes, MillraceToken, Parameters, Registry, Sampling, TicketBroker, TimelockController};
@@ -90,6 +91,23 @@ pub enum DeployError {
         /// Which contract had it.
         name: &'static str,
     },
+    /// What is there is not of this deployment.
+    #[error(
+        "what is at {address} is not the {name} of this run: {what} {there} is there, {run} would be: take the address book \
+         and the flags that belong to it, or begin anew with another address book"
+    )]
+    Foreign {
+        /// Which contract.
+        name: &'static str,
+        /// Where.
+        address: Address,
+        /// What differs.
+        what: &'static str,
+        /// Of what is there.
+        there: String,
+        /// Of this run.
+        run: String,
+    },
     /// The book could not be written.
     #[error("the {name} is at {address}, and the address book could not be written: {reason}")]
     Unwritten {
@@ -110,7 +128,7 @@ pub struct Creation {
     /// Where it will be.
     pub address: Address,
     nonce: u64,
-    code: Bytes,
+    pub(super) code: Bytes,
 }
 
 /// A deployment: what is there, what is to come.
@@ -208,10 +226,10 @@ impl Deployment {
             if self.book.contracts.contains_key(creation.name) {
                 continue;
             }
-            let Creation { name, address, nonce, ref code } = creation;
+            let Creation { name, address, nonce, code: ref creation_code } = creation;
             let used = self.sender.nonce().await?;
             let block = if used == nonce {
-                let tx = self.sender.send("deploy", TxKind::Create, code.clone(), U256::ZERO).await?;
+                let tx = self.sender.send("deploy", TxKind::Create, creation_code.clone(), U256::ZERO).await?;
                 let mined = self.sender.wait(tx, MINED_TIMEOUT).await?;
                 if !mined.success || mined.contract != Some(address) {
                     let reason = format!("creation of the {name} failed in block {}", mined.block);
@@ -228,6 +246,9 @@ impl Deployment {
                 }
                 deployed => deployed?,
             };
+            if used != nonce {
+                made::check(&self.sender, &creation, &self.book).await?;
+            }
             self.book.contracts.insert(name.into(), deployed);
             save(&self.book).map_err(|e| DeployError::Unwritten { name, address, reason: e.to_string() })?;
         }

@@ -116,6 +116,9 @@ fn of_registry(error: Registry::RegistryErrors, now: u64) -> Option<String> {
         }
         E::NotRegistered(e) => format!("{} is not registered (any more), so it takes no delegation", e.node),
         E::UnknownRoles(e) => format!("{} is no set of roles: orchestrator, transcoder, checker", e.roles),
+        E::CheckerTooSoon(e) => {
+            format!("the node was a checker until lately, and can be one again from {}", moment(e.from.to(), now))
+        }
         E::UriTooLong(e) => format!("the uri has {} bytes, at most {}", e.length, e.limit),
         E::AllowanceTooSmall(e) => format!(
             "the permit was refused, and the registry may take {} where {} are needed: approve it at the token",
@@ -194,7 +197,9 @@ fn of_disputes(error: Disputes::DisputesErrors, now: u64) -> Option<String> {
         E::DifferentSigner(e) => format!("the two are signed by different keys, {} and {}", e.a, e.b),
         E::NotAFail(_) => "the verdict is a pass, which no ticket contradicts".into(),
         E::AlreadyProven(e) => format!("{} was slashed for this already", e.signer),
-        E::NothingToSlash(e) => format!("{} has no bond, so there is nothing to slash", e.signer),
+        E::NothingToSlash(e) => {
+            format!("{} is not registered and has less than the least bond: the proof stays good for later", e.signer)
+        }
         E::WrongSigner(e) => {
             format!("it is signed by {}, and {} had to sign it, for this chain and broker", e.recovered, e.expected)
         }
@@ -204,13 +209,19 @@ fn of_disputes(error: Disputes::DisputesErrors, now: u64) -> Option<String> {
         }
         E::AlreadyEnlisted(_) => "the checker is enlisted already".into(),
         E::NotEnlisted(_) => "the checker is not enlisted".into(),
+        E::StillChecker(e) => format!("{} is a checker, and only it can take itself off the list", e.who),
+        E::ListFrozen(e) => format!(
+            "{} has resigned, and leaves the list once no dispute waits for its draw; now {} do",
+            e.who, e.undrawn
+        ),
+        E::NoChecker(_) => "no program is named by which disputes are decided: the governor has to name one".into(),
         E::TooFewCheckers(e) => format!("{} checkers are enlisted, and a committee has {} seats", e.enlisted, e.seats),
         E::AlreadyDisputed(e) => format!("there is dispute {} about this receipt", e.id),
         E::WrongStatus(e) => {
             format!("dispute {} is {}, in which state this cannot be done", e.id, status_name(e.status))
         }
         E::TooEarlyToDraw(e) => {
-            format!("the committee of dispute {} is drawn in a later block than {}", e.id, e.openedIn)
+            format!("the committee of dispute {} is drawn in a later block than {}", e.id, e.drawBlock)
         }
         E::NotSeated(e) => format!("{} has no seat on the committee of dispute {}", e.who, e.id),
         E::AlreadyVoted(e) => format!("{} has voted in dispute {}", e.who, e.id),

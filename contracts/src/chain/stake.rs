@@ -5,7 +5,7 @@ use alloy::signers::{SignerSync, local::PrivateKeySigner};
 use alloy::sol;
 use alloy::sol_types::{SolCall, SolStruct, eip712_domain};
 
-use super::{Addresses, Chain, ChainError, ChainOptions, Step, StepError};
+use super::{Addresses, Amount, Chain, ChainError, ChainOptions, Step, StepError};
 use crate::bindings::{MillraceToken, Parameters, Registry};
 use crate::words::decimal;
 
@@ -142,7 +142,7 @@ impl Chain {
             };
             data.insert(0, call.abi_encode().into());
         }
-        Ok(Step::call(what, registry, &Registry::multicallCall { data }))
+        Ok(Step::call(what, registry, &Registry::multicallCall { data }).of(Amount::Mill(amount)))
     }
 
     /// The salt of the signer's vote in a dispute, from its key.

@@ -12,6 +12,7 @@ use alloy::transports::TransportError;
 use super::refusal::explain;
 use super::sender::{Order, timed};
 use super::{Chain, ChainError, Mined, Revert};
+use crate::words::decimal;
 
 /// Blocks of events asked for at once: what public endpoints answer. Where one allows fewer, the range is halved.
 const EVENT_BLOCKS: u64 = 10_000;
@@ -30,12 +31,42 @@ pub struct Step {
     pub value: U256,
     /// The call.
     pub input: Bytes,
+    /// What the call itself moves, takes or allows, where it is an amount: the input hides it from people.
+    pub amount: Option<Amount>,
+}
+
+/// An amount of one of the two kinds of money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// Of the chain's coin, wei.
+    Coin(U256),
+    /// Of the token, units of 10^-18 MILL.
+    Mill(U256),
+}
+
+impl std::fmt::Display for Amount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Coin(wei) => write!(f, "{} ETH", decimal(*wei)),
+            Self::Mill(units) => write!(f, "{} MILL", decimal(*units)),
+        }
+    }
 }
 
 impl Step {
     /// A call of a contract, without coin.
     pub fn call(what: &'static str, to: Address, call: &impl SolCall) -> Self {
-        Self { what, to, value: U256::ZERO, input: call.abi_encode().into() }
+        Self { what, to, value: U256::ZERO, input: call.abi_encode().into(), amount: None }
+    }
+
+    /// Coin sent to an account, wei.
+    pub fn send(what: &'static str, to: Address, value: U256) -> Self {
+        Self { what, to, value, input: Bytes::new(), amount: None }
+    }
+
+    /// The same, saying what amount is in the call.
+    pub fn of(self, amount: Amount) -> Self {
+        Self { amount: Some(amount), ..self }
     }
 
     /// The same with coin, wei.
@@ -113,7 +144,7 @@ impl Chain {
     /// Makes a step and waits until it is mined.
     pub async fn make(&self, step: &Step) -> Result<Mined, StepError> {
         self.quote(step).await?; // for its reason, in words
-        let Step { what, to, value, ref input } = *step;
+        let Step { what, to, value, ref input, .. } = *step;
         let order = Order { what, to: to.into(), input: input.clone(), value, worth: None, redeems: &[], once: true };
         let tx = self.sender.submit(order).await?;
         Ok(self.mined(what, tx).await?)
