@@ -32,7 +32,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::BroadcasterConfig;
-use ingest::{RtmpServer, Timeouts};
+use ingest::{Gate, RtmpServer, Timeouts};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
 use status::Streams;
@@ -90,9 +90,9 @@ pub async fn start(
         addresses.push(parse("broadcaster.orchestrators", address)?);
     }
     let keys: HashMap<String, String> = config.keys.iter().map(|k| (k.key.clone(), k.name.clone())).collect();
-    let keys = Arc::new(move |key: &str| keys.get(key).cloned());
+    let gate = Gate::new(Arc::new(move |key: &str| keys.get(key).cloned()));
     let failed = |error| BroadcasterError::Rtmp { address: listen, error };
-    let server = RtmpServer::bind(listen, keys, Timeouts::default()).await.map_err(failed)?;
+    let server = RtmpServer::bind(listen, gate, Timeouts::default()).await.map_err(failed)?;
     let rtmp = server.local_addr().map_err(failed)?;
     let endpoint = Endpoint::bind(identity, SocketAddr::from(([0, 0, 0, 0], 0)))?;
     let dialler = Arc::new(Dialler {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a helper that fails fails its test
 
 use millrace_broadcaster::events::IngestEvent;
-use millrace_broadcaster::ingest::{Publication, RtmpServer, Timeouts};
+use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, Timeouts};
 use millrace_broadcaster::origin::Origin;
 use millrace_broadcaster::segmenter::Segmenter;
 use std::net::SocketAddr;
@@ -54,8 +54,8 @@ impl Line {
 
     pub async fn with_idle(idle: Duration) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let keys = Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned()));
-        let server = RtmpServer::bind(any, keys, Timeouts { idle, ..Timeouts::default() }).await.unwrap();
+        let gate = Gate::new(Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned())));
+        let server = RtmpServer::bind(any, gate, Timeouts { idle, ..Timeouts::default() }).await.unwrap();
         let rtmp = server.local_addr().unwrap();
         let origin = Origin::new();
         let listener = tokio::net::TcpListener::bind(any).await.unwrap();
