@@ -6,6 +6,8 @@
 pub mod aac;
 pub mod live;
 pub mod rtmp;
+pub mod whip;
 
 pub use live::{Gate, Keys, Publication};
 pub use rtmp::{RtmpServer, Timeouts};
+pub use whip::WhipServer;
