@@ -1,7 +1,7 @@
 //! From RTP packets and sender reports to ingest events. Sans-IO.
 //!
 //! Packets are put in order, pictures together, sound into AAC, and both on one line of time. After a loss nothing is passed on
-//! until the next key picture, which is asked for at once; one is also asked for whenever a segment should end.
+//! until the next key picture, which is asked for at once; one is also asked for twice in every segment.
 
 use super::clock::Clock;
 use super::picture::{Assembler, Picture};
@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 const VIDEO_WAIT: Duration = Duration::from_millis(500);
 /// And one of sound, which is not asked for again: only its own detour.
 const AUDIO_WAIT: Duration = Duration::from_millis(120);
-/// From one key picture to the request for the next: the segments' target. A segment then ends as soon as it may.
-const KEY_INTERVAL: Duration = Duration::from_secs(2);
+/// From one key picture to the request for the next: half of the segments' target. A segment ends with every other one, and where an
+/// encoder takes its time, the segmenter has one in between to end at before the segment is too long for its playlist.
+const KEY_INTERVAL: Duration = Duration::from_secs(1);
 /// From one request to the next while none is answered.
 const KEY_RETRY: Duration = Duration::from_millis(500);
 /// How much of the video is held back for the first sound, ticks.
