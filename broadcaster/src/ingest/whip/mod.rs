@@ -14,6 +14,8 @@
 
 mod clock;
 mod intake;
+#[cfg(test)]
+mod intake_tests;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
