@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct BroadcasterConfig {
     /// Where encoders publish by RTMP.
     pub rtmp_listen: String,
+    /// UDP ports for publishers by WHIP: a range, or 0 for free ones.
+    pub whip_udp_ports: String,
+    /// The address that publishers by WHIP reach this machine by, where it is not its own.
+    pub whip_public_address: String,
     /// Stream keys, and the public name that each stands for.
     pub keys: Vec<StreamKey>,
     /// The ladder, highest first.
@@ -49,6 +53,14 @@ pub struct Rung {
 /// Each key and what it does, for the reference and the command line.
 pub const DOCS: &[(&str, &str)] = &[
     ("rtmp_listen", "TCP address on which encoders publish by RTMP; port 0 takes a free one"),
+    (
+        "whip_udp_ports",
+        "UDP ports of publishers by WHIP, one for each: a range such as 40000-40099, or 0 for 32 that the system picks",
+    ),
+    (
+        "whip_public_address",
+        "the IP address that publishers by WHIP reach this machine by, where NAT gives it another than its own; empty for its own",
+    ),
     ("keys", "stream keys: a list of { name, key }, the public name and the secret"),
     ("ladder", "renditions, highest first: a list of { height, bitrate }, the shorter side in pixels and bit/s"),
     ("orchestrators", "orchestrators' addresses, best first; where they are is in the registry"),
@@ -67,6 +79,8 @@ impl Default for BroadcasterConfig {
         let rung = |height, bitrate| Rung { height, bitrate };
         Self {
             rtmp_listen: "0.0.0.0:1935".into(),
+            whip_udp_ports: "0".into(),
+            whip_public_address: String::new(),
             keys: Vec::new(),
             ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
             orchestrators: Vec::new(),

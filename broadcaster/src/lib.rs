@@ -15,7 +15,7 @@ pub mod segmenter;
 mod status;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::BroadcasterConfig;
-use ingest::{RtmpServer, Timeouts};
+use ingest::whip::PortRange;
+use ingest::{Gate, RtmpServer, Timeouts, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
 use status::Streams;
@@ -60,6 +61,14 @@ pub enum BroadcasterError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The UDP sockets of WHIP.
+    #[error("cannot bind broadcaster.whip_udp_ports = {ports:?}: {error}")]
+    Whip {
+        /// Which.
+        ports: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
 }
 
 /// A running broadcaster.
@@ -82,16 +91,24 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<Serving, BroadcasterError> {
     let listen: SocketAddr = parse("broadcaster.rtmp_listen", &config.rtmp_listen)?;
+    let ports: PortRange = parse("broadcaster.whip_udp_ports", &config.whip_udp_ports)?;
+    let public: Option<IpAddr> = match config.whip_public_address.as_str() {
+        "" => None,
+        address => Some(parse("broadcaster.whip_public_address", address)?),
+    };
     let lock: U256 = parse("broadcaster.orchestrator_lock_wei", &config.orchestrator_lock_wei)?;
     let mut addresses: Vec<Address> = Vec::new();
     for address in &config.orchestrators {
         addresses.push(parse("broadcaster.orchestrators", address)?);
     }
     let keys: HashMap<String, String> = config.keys.iter().map(|k| (k.key.clone(), k.name.clone())).collect();
-    let keys = Arc::new(move |key: &str| keys.get(key).cloned());
+    let gate = Gate::new(Arc::new(move |key: &str| keys.get(key).cloned()));
     let failed = |error| BroadcasterError::Rtmp { address: listen, error };
-    let server = RtmpServer::bind(listen, keys, Timeouts::default()).await.map_err(failed)?;
+    let server = RtmpServer::bind(listen, gate.clone(), Timeouts::default()).await.map_err(failed)?;
     let rtmp = server.local_addr().map_err(failed)?;
+    let (sender, publications) = mpsc::channel(PUBLICATIONS);
+    let whip = WhipServer::bind(ports, public, gate, sender.clone(), stop.clone());
+    let whip = whip.map_err(|error| BroadcasterError::Whip { ports: config.whip_udp_ports.clone(), error })?;
     let endpoint = Endpoint::bind(identity, SocketAddr::from(([0, 0, 0, 0], 0)))?;
     let dialler = Arc::new(Dialler {
         endpoint,
@@ -111,9 +128,8 @@ pub async fn start(
     let ready = Readiness::default();
     ready.set(true); // a stream plays from its source, with or without orchestrators
     info!(%rtmp, orchestrators = addresses.len(), "taking streams");
-    let (api, rest) = (api::router(node.clone()), node.origin.router());
+    let (api, rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
     let work = tokio::spawn(async move {
-        let (sender, publications) = mpsc::channel(PUBLICATIONS);
         let serving = tokio::spawn(server.run(sender, stop.clone()));
         // A broadcaster wins nothing; what it locks for others has to reach the chain all the same.
         let settling = tokio::spawn(node.account.redeemer(1, 0).run(stop.clone()));
@@ -125,6 +141,7 @@ pub async fn start(
         });
         take_on(&node, publications, &stop).await;
         node.tasks.close();
+        whip.closed().await; // soon: its sessions end by the same token
         if tokio::time::timeout(DRAIN_TIMEOUT, node.tasks.wait()).await.is_err() {
             warn!("segments on their way were given up");
         }

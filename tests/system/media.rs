@@ -171,6 +171,9 @@ pub(crate) fn play(url: &str, frames: u32) {
         "0:v",
         "-frames:v",
         &frames.to_string(),
+        // The stream's own ticks: a camera's pictures come at uneven times, and in ticks of one frame two would be one.
+        "-enc_time_base",
+        "1:90000",
         "-f",
         "null",
         "-",

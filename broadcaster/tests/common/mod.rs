@@ -1,9 +1,11 @@
-//! A broadcaster's line without orchestrators: RTMP in, segmenter, origin, HLS out, on free loopback ports. And FFmpeg around it.
+//! A broadcaster's line without orchestrators: RTMP and WHIP in, segmenter, origin, HLS out, on free loopback ports. And FFmpeg around it.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its share
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a helper that fails fails its test
 
+pub mod whip;
+
 use millrace_broadcaster::events::IngestEvent;
-use millrace_broadcaster::ingest::{Publication, RtmpServer, Timeouts};
+use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
 use millrace_broadcaster::segmenter::Segmenter;
 use std::net::SocketAddr;
@@ -19,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 /// No condition of these tests takes longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// UDP ports of WHIP that the system picks.
+const FREE_PORTS: &str = "0";
 
 /// A clip of the shared media, or `None` with a printed line where the folder is missing.
 pub fn media(file: &str) -> Option<PathBuf> {
@@ -53,9 +58,17 @@ impl Line {
     }
 
     pub async fn with_idle(idle: Duration) -> Self {
+        Self::with(idle, FREE_PORTS).await
+    }
+
+    pub async fn with_whip_ports(ports: &str) -> Self {
+        Self::with(Timeouts::default().idle, ports).await
+    }
+
+    async fn with(idle: Duration, ports: &str) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let keys = Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned()));
-        let server = RtmpServer::bind(any, keys, Timeouts { idle, ..Timeouts::default() }).await.unwrap();
+        let gate = Gate::new(Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned())));
+        let server = RtmpServer::bind(any, gate.clone(), Timeouts { idle, ..Timeouts::default() }).await.unwrap();
         let rtmp = server.local_addr().unwrap();
         let origin = Origin::new();
         let listener = tokio::net::TcpListener::bind(any).await.unwrap();
@@ -65,11 +78,14 @@ impl Line {
         let (seen, watcher) = watch::channel(Seen::default());
         let seen = Arc::new(seen);
 
-        let router = origin.router();
+        let whip =
+            WhipServer::bind(ports.parse().unwrap(), None, gate, publications.clone(), shutdown.clone()).unwrap();
+        let router = origin.router().merge(whip.routes()).into_make_service_with_connect_info::<SocketAddr>();
         let stop = shutdown.clone();
         let web = async move {
             let graceful = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             graceful.await.unwrap();
+            whip.closed().await;
         };
         let streams = async move {
             while let Some(publication) = incoming.recv().await {
@@ -107,6 +123,10 @@ impl Line {
         self.wait(|seen| seen.started > 0).await;
     }
 
+    pub async fn wait_for_starts(&self, count: usize) {
+        self.wait(|seen| seen.started >= count).await;
+    }
+
     pub async fn wait_for_ends(&self, count: usize) {
         self.wait(|seen| seen.ends.len() >= count).await;
     }
@@ -135,14 +155,22 @@ impl Line {
         self.get_with(path, "GET", &[]).await
     }
 
-    /// One HTTP request, spoken by hand.
     pub async fn get_with(&self, path: &str, method: &str, headers: &[(&str, &str)]) -> Answer {
+        self.send(method, path, headers, "").await
+    }
+
+    /// One HTTP request, spoken by hand.
+    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut socket = tokio::net::TcpStream::connect(self.http).await.unwrap();
         let mut request = format!("{method} {path} HTTP/1.0\r\nHost: test\r\n");
         for (name, value) in headers {
             request += &format!("{name}: {value}\r\n");
         }
-        socket.write_all((request + "\r\n").as_bytes()).await.unwrap();
+        if !body.is_empty() {
+            request += &format!("Content-Length: {}\r\n", body.len());
+        }
+        // A server that has heard enough may close before it has read all.
+        let _ = socket.write_all((request + "\r\n" + body).as_bytes()).await;
         let mut bytes = Vec::new();
         tokio::time::timeout(PATIENCE, socket.read_to_end(&mut bytes)).await.unwrap().unwrap();
         let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();

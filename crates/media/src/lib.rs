@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`cmaf`] | init segments and parts, written and read; pure Rust, bounded on hostile input |
 //! | [`h264`] | parameter sets, `avcC`, NAL framing; pure Rust |
+//! | [`audio`] | Opus into AAC, in time with its packets |
 //! | [`transcode`] | a [`Session`](transcode::Session): decode once, scale, encode every rendition |
 //! | [`picture`] | one decoded picture, for verification |
 //! | [`nvenc`] | is there an NVENC that works? |
@@ -12,6 +13,7 @@
 //!
 //! Video times are in ticks of [`VIDEO_TIMESCALE`], audio times in samples. Nothing here knows of streams, peers or money.
 
+pub mod audio;
 // The only unsafe code of the workspace: calls into FFmpeg, and the file reader's two looks into its structures.
 #[allow(unsafe_code)]
 mod av;

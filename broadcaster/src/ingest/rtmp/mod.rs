@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `server` | sockets, limits, names that are live: the only async file |
+//! | `server` | sockets and limits: the only async file |
 //! | [`session`] | one connection: handshake, commands, deadlines |
 //! | [`handshake`], [`chunk`], [`amf0`], [`flv`] | the layers of the wire, each bounded on hostile input |
 //! | [`intake`] | tags become tracks and access units on one timeline |
@@ -23,5 +23,5 @@ pub mod session;
 #[cfg(test)]
 mod session_tests;
 
-pub use server::{APP, Keys, MAX_CONNECTIONS, Publication, RtmpServer};
+pub use server::{APP, MAX_CONNECTIONS, RtmpServer};
 pub use session::Timeouts;

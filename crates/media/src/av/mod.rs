@@ -2,6 +2,7 @@
 //!
 //! Every pointer that FFmpeg gives is owned by one type here, which frees it. Nothing here knows of segments or renditions.
 
+pub(crate) mod audio;
 mod decoder;
 mod encoder;
 mod log;

@@ -1,0 +1,288 @@
+//! From RTP packets and sender reports to ingest events. Sans-IO.
+//!
+//! Packets are put in order, pictures together, sound into AAC, and both on one line of time. After a loss nothing is passed on
+//! until the next key picture, which is asked for at once; one is also asked for twice in every segment.
+
+use super::clock::Clock;
+use super::picture::{Assembler, Picture};
+use super::reorder::{Packet, Reorder};
+use crate::events::{AccessUnit, IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
+use bytes::Bytes;
+use millrace_media::AvError;
+use millrace_media::audio::OpusToAac;
+use millrace_media::cmaf::{CmafError, VideoTrack};
+use millrace_media::h264::AvcConfig;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// So long a missing packet of a picture is waited for: several requests on a path of 100 ms.
+const VIDEO_WAIT: Duration = Duration::from_millis(500);
+/// And one of sound, which is not asked for again: only its own detour.
+const AUDIO_WAIT: Duration = Duration::from_millis(120);
+/// From one key picture to the request for the next: half of the segments' target. A segment ends with every other one, and where an
+/// encoder takes its time, the segmenter has one in between to end at before the segment is too long for its playlist.
+const KEY_INTERVAL: Duration = Duration::from_secs(1);
+/// From one request to the next while none is answered.
+const KEY_RETRY: Duration = Duration::from_millis(500);
+/// How much of the video is held back for the first sound, ticks.
+const START_WAIT: i64 = TICKS_PER_SECOND;
+/// And how many bytes: two seconds at 16 Mb/s.
+const START_BYTES: usize = 4 << 20;
+
+/// Why a publication cannot go on. The message is for the log: WebRTC has no words for its publisher.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IntakeError {
+    /// Parameter sets that are not accepted.
+    #[error("the h.264 parameter sets are not accepted: {0}")]
+    Video(#[from] CmafError),
+    /// B-frames.
+    #[error("pictures come in another order than they are shown: switch B-frames off in the encoder")]
+    Reordered,
+}
+
+/// What the log says of a publication at its end.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Counts {
+    /// Pictures passed on.
+    pub(super) pictures: u64,
+    /// Pictures dropped because they, or what they build on, did not arrive whole.
+    pub(super) dropped: u64,
+    /// Key pictures asked for.
+    pub(super) requests: u64,
+}
+
+/// State of one publication.
+pub(super) struct Intake {
+    name: String,
+    clock: Clock,
+    video: Video,
+    audio: Option<Audio>,
+    started: bool,
+    held: VecDeque<AccessUnit>,
+    held_bytes: usize,
+    out: VecDeque<IngestEvent>,
+    pub(super) counts: Counts,
+}
+
+struct Video {
+    order: Reorder,
+    assembler: Assembler,
+    track: Option<VideoTrack>,
+    /// Pictures are dropped until a key picture comes.
+    broken: bool,
+    last_dts: Option<i64>,
+    last_key: Option<Instant>,
+    last_request: Option<Instant>,
+}
+
+struct Audio {
+    order: Reorder,
+    codec: OpusToAac,
+    announced: bool,
+}
+
+impl Intake {
+    /// For the stream `name`, with sound if the offer has any.
+    ///
+    /// # Errors
+    /// When this FFmpeg has no Opus or no AAC.
+    pub(super) fn new(name: &str, sound: bool, now: Instant) -> Result<Self, AvError> {
+        let audio = match sound {
+            true => Some(Audio { order: Reorder::new(AUDIO_WAIT), codec: OpusToAac::new()?, announced: false }),
+            false => None,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            clock: Clock::new(now),
+            video: Video {
+                order: Reorder::new(VIDEO_WAIT),
+                assembler: Assembler::default(),
+                track: None,
+                broken: true,
+                last_dts: None,
+                last_key: None,
+                last_request: None,
+            },
+            audio,
+            started: false,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            out: VecDeque::new(),
+            counts: Counts::default(),
+        })
+    }
+
+    /// Takes one packet as it arrived.
+    pub(super) fn packet(&mut self, kind: TrackKind, packet: Packet, now: Instant) -> Result<(), IntakeError> {
+        match (kind, &mut self.audio) {
+            (TrackKind::Video, _) => {
+                if !packet.payload.is_empty() {
+                    self.clock.video_arrived(packet.timestamp, now); // padding repeats old times
+                }
+                self.video.order.push(packet, now);
+            }
+            (TrackKind::Audio, Some(audio)) => {
+                self.clock.audio_arrived(packet.timestamp, now);
+                audio.order.push(packet, now);
+            }
+            (TrackKind::Audio, None) => {}
+        }
+        self.advance(now)
+    }
+
+    /// Takes a sender report: the same moment in 32.32 seconds and in the track's own time.
+    pub(super) fn report(&mut self, kind: TrackKind, ntp: u64, timestamp: u32) {
+        match kind {
+            TrackKind::Video => self.clock.video_report(ntp, timestamp),
+            TrackKind::Audio => self.clock.audio_report(ntp, timestamp),
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn advance(&mut self, now: Instant) -> Result<(), IntakeError> {
+        let mut pictures = Vec::new();
+        while let Some((lost, packet)) = self.video.order.pop(now) {
+            self.video.assembler.push(lost, packet, &mut pictures);
+        }
+        for picture in pictures {
+            self.picture(picture, now)?;
+        }
+        while let Some((_, packet)) = self.audio.as_mut().and_then(|audio| audio.order.pop(now)) {
+            self.sound(packet.timestamp, &packet.payload);
+        }
+        Ok(())
+    }
+
+    /// When [`advance`](Self::advance) has something to do though nothing arrives.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let audio = self.audio.as_ref().and_then(|audio| audio.order.next_timeout());
+        self.video.order.next_timeout().into_iter().chain(audio).min()
+    }
+
+    /// Whether to ask the publisher for a key picture now.
+    pub(super) fn wants_key_picture(&mut self, now: Instant) -> bool {
+        let video = &mut self.video;
+        let due = video.broken || video.last_key.is_none_or(|last| now >= last + KEY_INTERVAL);
+        let asked = video.last_request.is_some_and(|last| now < last + KEY_RETRY);
+        if due && !asked {
+            video.last_request = Some(now);
+            self.counts.requests += 1;
+        }
+        due && !asked
+    }
+
+    /// The next event.
+    pub(super) fn poll(&mut self) -> Option<IngestEvent> {
+        self.out.pop_front()
+    }
+
+    fn picture(&mut self, picture: Picture, now: Instant) -> Result<(), IntakeError> {
+        let video = &mut self.video;
+        if !picture.whole {
+            video.broken = true;
+            self.counts.dropped += 1;
+            return Ok(());
+        }
+        let configured = configure(video.track.as_ref(), &picture.sps, &picture.pps)?;
+        if picture.data.is_empty() {
+            return Ok(()); // parameter sets alone: they come again with the next key picture
+        }
+        let track = configured.as_ref().or(video.track.as_ref());
+        if (video.broken || configured.is_some()) && !picture.key || track.is_none() {
+            video.broken = true;
+            self.counts.dropped += 1;
+            return Ok(());
+        }
+        let dts = self.clock.video(picture.timestamp);
+        if video.last_dts.is_some_and(|last| dts <= last && last - dts <= TIMELINE_JUMP) {
+            return Err(IntakeError::Reordered);
+        }
+        video.last_dts = Some(dts);
+        video.broken = false;
+        if picture.key {
+            video.last_key = Some(now);
+        }
+        if let Some(track) = configured {
+            video.track = Some(track.clone());
+            if self.started {
+                self.out.push_back(IngestEvent::VideoConfig(track));
+            } else {
+                self.held.clear();
+                self.held_bytes = 0;
+            }
+        }
+        self.counts.pictures += 1;
+        self.unit(AccessUnit { track: TrackKind::Video, dts, pts: dts, key: picture.key, data: picture.data });
+        Ok(())
+    }
+
+    fn sound(&mut self, timestamp: u32, payload: &[u8]) {
+        let Some(audio) = &mut self.audio else { return };
+        let Some(pts) = self.clock.audio(timestamp) else { return };
+        let frames = match audio.codec.push(pts, payload) {
+            Ok(frames) => frames,
+            Err(error) => {
+                tracing::debug!(stream = %self.name, %error, "a packet of sound is left out");
+                return;
+            }
+        };
+        if self.started && !audio.announced && !frames.is_empty() {
+            audio.announced = true;
+            self.out.push_back(IngestEvent::AudioConfig(audio.codec.track().clone()));
+        }
+        for frame in frames {
+            let dts = frame.pts * TICKS_PER_SECOND / i64::from(millrace_media::audio::SAMPLE_RATE);
+            self.unit(AccessUnit { track: TrackKind::Audio, dts, pts: dts, key: true, data: frame.data });
+        }
+    }
+
+    fn unit(&mut self, unit: AccessUnit) {
+        if self.started {
+            self.out.push_back(IngestEvent::Unit(unit));
+            return;
+        }
+        let (dts, kind) = (unit.dts, unit.track);
+        self.held_bytes += unit.data.len();
+        self.held.push_back(unit);
+        let heard = self.held.iter().any(|unit| unit.track == TrackKind::Audio);
+        let first = self.held.iter().find(|unit| unit.track == TrackKind::Video).map(|unit| unit.dts);
+        let waited = kind == TrackKind::Video && first.is_some_and(|first| dts - first >= START_WAIT)
+            || self.held_bytes >= START_BYTES;
+        if first.is_none() {
+            // Sound before the first picture: only the newest is worth keeping.
+            if self.held.len() > 50 {
+                self.held_bytes -= self.held.pop_front().map_or(0, |unit| unit.data.len());
+            }
+        } else if self.audio.is_none() || heard || waited {
+            self.start(heard);
+        }
+    }
+
+    fn start(&mut self, heard: bool) {
+        self.started = true;
+        let audio = self.audio.as_mut().filter(|_| heard).map(|audio| {
+            audio.announced = true;
+            audio.codec.track().clone()
+        });
+        let video = self.video.track.clone();
+        self.out.push_back(IngestEvent::Started { key_name: self.name.clone(), video, audio });
+        self.out.extend(self.held.drain(..).map(IngestEvent::Unit));
+        self.held_bytes = 0;
+    }
+}
+
+/// The track that the parameter sets of a picture describe, if they are not those of `now`.
+fn configure(now: Option<&VideoTrack>, sps: &[Bytes], pps: &[Bytes]) -> Result<Option<VideoTrack>, CmafError> {
+    if sps.is_empty() && pps.is_empty() {
+        return Ok(None);
+    }
+    let before = now.and_then(|track| AvcConfig::parse(&track.config).ok());
+    let sets = |new: &[Bytes], old: fn(AvcConfig) -> Vec<Bytes>| {
+        if new.is_empty() { before.clone().map(old).unwrap_or_default() } else { new.to_vec() }
+    };
+    let config = AvcConfig { sps: sets(sps, |c| c.sps), pps: sets(pps, |c| c.pps) };
+    if config.sps.is_empty() || config.pps.is_empty() || before.as_ref() == Some(&config) {
+        return Ok(None); // half of them, until the other half comes
+    }
+    Ok(Some(VideoTrack::h264(config.to_record()?)?))
+}

@@ -1,0 +1,234 @@
+//! RTP payloads of H.264 (RFC 6184) into whole pictures. Sans-IO, bounded, and careful with every length: a publisher is a stranger.
+//!
+//! The depacketiser of the `rtc` crate is not used: version 0.21.1 reads past the end of an aggregate that ends in one odd byte,
+//! which ends the task, and joins fragments of different pictures when one between them was lost.
+
+use super::reorder::Packet;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+/// The largest picture: two seconds at 32 Mb/s in one.
+pub(super) const MOST_BYTES: usize = 8 << 20;
+
+const IDR: u8 = 5;
+const SPS: u8 = 7;
+const PPS: u8 = 8;
+const DELIMITER: u8 = 9;
+const FILLER: u8 = 12;
+const AGGREGATE: u8 = 24;
+const FRAGMENT: u8 = 28;
+/// Parameter sets of one picture that are looked at: a stream has one of each.
+const MOST_SETS: usize = 8;
+
+/// One coded picture.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Picture {
+    pub(super) timestamp: u32,
+    /// Nothing of it is missing, and nothing between it and the picture before.
+    pub(super) whole: bool,
+    /// It is an IDR picture.
+    pub(super) key: bool,
+    /// Its NAL units with lengths of four bytes, without parameter sets and delimiters.
+    pub(super) data: Bytes,
+    /// Parameter sets that came with it.
+    pub(super) sps: Vec<Bytes>,
+    pub(super) pps: Vec<Bytes>,
+}
+
+/// Puts the packets of a picture together.
+#[derive(Default)]
+pub(super) struct Assembler {
+    open: Option<Open>,
+    /// Something is missing before the next packet.
+    gap: bool,
+}
+
+#[derive(Default)]
+struct Open {
+    picture: Picture,
+    data: BytesMut,
+    /// A NAL unit of which the end is not here yet.
+    fragment: Option<BytesMut>,
+}
+
+impl Assembler {
+    /// Takes the next packet in order; `lost` tells that packets before it are missing. Pictures that are complete go to `out`.
+    pub(super) fn push(&mut self, lost: bool, packet: Packet, out: &mut Vec<Picture>) {
+        self.gap |= lost;
+        if packet.payload.is_empty() {
+            return; // padding
+        }
+        if self.open.as_ref().is_some_and(|open| open.picture.timestamp != packet.timestamp) {
+            self.finish(out);
+        }
+        let gap = std::mem::take(&mut self.gap);
+        let open = self.open.get_or_insert_with(|| {
+            // Behind a hole only a picture that begins with its own parameter sets is surely here from its first byte.
+            let whole = !gap || begins(&packet.payload);
+            Open { picture: Picture { timestamp: packet.timestamp, whole, ..Picture::default() }, ..Open::default() }
+        });
+        let follows = open.picture.whole && (!gap || open.data.is_empty() && open.fragment.is_none());
+        open.picture.whole = follows && open.payload(packet.payload).is_some();
+        if packet.marker {
+            self.finish(out);
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<Picture>) {
+        if let Some(Open { mut picture, data, fragment }) = self.open.take() {
+            picture.whole &= fragment.is_none();
+            picture.data = data.freeze();
+            out.push(picture);
+        }
+    }
+}
+
+impl Open {
+    /// `None` when the payload does not hold what it should.
+    fn payload(&mut self, mut payload: Bytes) -> Option<()> {
+        if self.data.len() + self.fragment.as_ref().map_or(0, BytesMut::len) + payload.len() > MOST_BYTES {
+            return None;
+        }
+        let head = *payload.first()?;
+        match head & 0x1f {
+            FRAGMENT => {
+                let (kind, body) = (*payload.get(1)?, payload.slice(2..));
+                if kind & 0x80 != 0 {
+                    let mut nal = BytesMut::with_capacity(body.len() * 4);
+                    nal.put_u8(head & 0xe0 | kind & 0x1f);
+                    if self.fragment.replace(nal).is_some() {
+                        return None; // the one before has no end
+                    }
+                }
+                self.fragment.as_mut()?.put(body);
+                if kind & 0x40 != 0 {
+                    let nal = self.fragment.take()?.freeze();
+                    return self.nal(nal);
+                }
+                Some(())
+            }
+            AGGREGATE => {
+                payload.advance(1);
+                while !payload.is_empty() {
+                    let size = payload.try_get_u16().ok()?;
+                    if usize::from(size) > payload.len() {
+                        return None;
+                    }
+                    self.nal(payload.split_to(size.into()))?;
+                }
+                Some(())
+            }
+            1..24 => self.nal(payload),
+            _ => None, // interleaved modes, which are not negotiated
+        }
+    }
+
+    fn nal(&mut self, nal: Bytes) -> Option<()> {
+        match *nal.first()? & 0x1f {
+            SPS if self.picture.sps.len() < MOST_SETS => self.picture.sps.push(nal),
+            PPS if self.picture.pps.len() < MOST_SETS => self.picture.pps.push(nal),
+            SPS | PPS | DELIMITER | FILLER => {}
+            kind => {
+                self.picture.key |= kind == IDR;
+                self.data.put_u32(u32::try_from(nal.len()).ok()?);
+                self.data.put(nal);
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether a payload is the first of a picture by what it holds.
+fn begins(payload: &[u8]) -> bool {
+    let kind = |at: usize| payload.get(at).map_or(0, |byte| byte & 0x1f);
+    let first = if kind(0) == AGGREGATE { kind(3) } else { kind(0) };
+    matches!(first, SPS | DELIMITER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(timestamp: u32, marker: bool, payload: &'static [u8]) -> Packet {
+        Packet { sequence: 0, timestamp, marker, payload: Bytes::from_static(payload) }
+    }
+
+    fn run(packets: &[(bool, Packet)]) -> Vec<Picture> {
+        let (mut assembler, mut out) = (Assembler::default(), Vec::new());
+        for (lost, packet) in packets {
+            assembler.push(*lost, packet.clone(), &mut out);
+        }
+        out
+    }
+
+    const SETS: &[u8] = &[0x78, 0, 3, 0x67, 1, 2, 0, 2, 0x68, 3];
+
+    #[test]
+    fn single_aggregated_and_fragmented_units_make_a_picture() {
+        let pictures = run(&[
+            (false, packet(9, false, SETS)),
+            (false, packet(9, false, &[0x7c, 0x85, 1, 2])),
+            (false, packet(9, false, &[])),
+            (false, packet(9, false, &[0x7c, 0x05, 3])),
+            (false, packet(9, false, &[0x7c, 0x45, 4])),
+            (false, packet(9, true, &[0x65, 9])),
+            (false, packet(10, true, &[0x41, 7])),
+        ]);
+        assert_eq!(pictures.len(), 2);
+        let first = &pictures[0];
+        assert!(first.whole && first.key);
+        assert_eq!(&first.data[..], [0, 0, 0, 5, 0x65, 1, 2, 3, 4, 0, 0, 0, 2, 0x65, 9]);
+        assert_eq!((&first.sps[0][..], &first.pps[0][..]), (&[0x67, 1, 2][..], &[0x68, 3][..]));
+        assert!(pictures[1].whole && !pictures[1].key);
+    }
+
+    #[test]
+    fn a_picture_ends_with_the_next_timestamp_when_its_marker_is_missing() {
+        let pictures = run(&[(false, packet(1, false, &[0x41, 1])), (false, packet(2, true, &[0x41, 2]))]);
+        assert_eq!(pictures.iter().map(|p| (p.timestamp, p.whole)).collect::<Vec<_>>(), [(1, true), (2, true)]);
+    }
+
+    #[test]
+    fn what_is_missing_makes_a_picture_broken_unless_it_begins_with_its_own_sets() {
+        // The hole is before, within, before a key picture with its sets, and before padding.
+        let before = run(&[(true, packet(1, true, &[0x41, 1])), (false, packet(2, true, &[0x41, 1]))]);
+        assert_eq!((before[0].whole, before[1].whole), (false, true));
+        let within = run(&[(false, packet(1, false, &[0x7c, 0x81, 1])), (true, packet(1, true, &[0x7c, 0x41, 1]))]);
+        assert!(!within[0].whole);
+        let key = run(&[(true, packet(1, false, SETS)), (false, packet(1, true, &[0x65, 1]))]);
+        assert!(key[0].whole);
+        let padding = run(&[(true, packet(1, false, &[])), (false, packet(2, true, &[0x41, 1]))]);
+        assert!(!padding[0].whole);
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_break_a_picture_and_nothing_else() {
+        for payload in [
+            &[0x78u8, 0][..],    // half a length
+            &[0x78, 0, 9, 1],    // longer than the packet
+            &[0x78, 0, 0],       // an empty unit
+            &[0x7c],             // no fragment header
+            &[0x7c, 0x05, 1],    // a fragment without its beginning
+            &[0x7c, 0x81, 1],    // without its end
+            &[0x79, 0, 1, 1, 1], // interleaved
+            &[0x00, 1],
+        ] {
+            let pictures = run(&[(false, packet(1, true, payload)), (false, packet(2, true, &[0x41, 1]))]);
+            assert_eq!(pictures.iter().map(|p| p.whole).collect::<Vec<_>>(), [false, true], "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_picture_without_end_is_bounded() {
+        let (mut assembler, mut out) = (Assembler::default(), Vec::new());
+        let payload = Bytes::from(vec![0x7c; 60_000]);
+        for n in 0..1_000u32 {
+            let mut payload = payload.to_vec();
+            payload[1] = if n == 0 { 0x85 } else { 0x05 };
+            let packet = Packet { sequence: 0, timestamp: 1, marker: n == 999, payload: payload.into() };
+            assembler.push(false, packet, &mut out);
+            let open = assembler.open.as_ref().and_then(|open| open.fragment.as_ref());
+            assert!(open.is_none_or(|fragment| fragment.len() <= MOST_BYTES));
+        }
+        assert!(!out[0].whole);
+    }
+}

@@ -1,0 +1,112 @@
+//! A browser and FFmpeg publish by WHIP to the whole network, and what they send is played transcoded.
+
+use crate::media::play;
+use crate::network::Network;
+use crate::playlist::Watch;
+use crate::process::{output, signal, wait_for, wait_for_exit};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Until three segments are out in every variant.
+const START: Duration = Duration::from_secs(60);
+/// How long the browser publishes: START is mostly the browser's own.
+const PUBLISH_SECONDS: u32 = 25;
+
+/// A camera for the browser: 640x360 at 30 frames a second, which it repeats.
+fn camera(dir: &std::path::Path) -> std::path::PathBuf {
+    let path = dir.join("camera.y4m");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30:duration=4"]);
+    output(ffmpeg.args(["-pix_fmt", "yuv420p"]).arg(&path)).unwrap();
+    path
+}
+
+/// Looks on until three segments of the ladder are out, and at what they are.
+fn assert_transcoded(network: &Network) -> Watch {
+    let mut watch = Watch::new(network.master(&network.live.name));
+    watch.until_more(3, START);
+    watch.assert_whole();
+    watch.assert_same_frames();
+    let master = watch.last.as_ref().unwrap();
+    let mut listed: Vec<_> = master.variants.iter().map(|v| v.name.as_str()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["360p", "source"]);
+    for variant in &master.variants {
+        assert!(variant.audio && variant.codecs.contains("mp4a.40.2"), "{}: {}", variant.name, variant.codecs);
+        play(&variant.url, 30);
+    }
+    watch
+}
+
+#[test]
+fn a_browser_publishes_and_is_played_transcoded() {
+    let network = Network::start(&["--source", "none"]);
+    let dir = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/whip.mjs");
+    let mut browser = Command::new("node")
+        .args([script, &network.ready.broadcaster_api, &network.live.key, &PUBLISH_SECONDS.to_string()])
+        .arg(camera(dir.path()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(browser.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().map(Result::unwrap).as_deref(), Some("publishing"));
+    let watch = assert_transcoded(&network);
+    // Key pictures are asked for, so that segments have their target, or end a little before it.
+    let durations: Vec<f64> = watch.seen["source"].values().map(|(segment, _)| segment.duration).collect();
+    assert!(durations.iter().all(|d| (0.5..2.5).contains(d)), "segments of {durations:?} s");
+
+    let sent: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    println!("the browser sent {sent}; segments of {durations:?} s");
+    assert!(wait_for_exit("the browser ends", &mut browser, START).success());
+    assert_eq!((&sent["codec"], &sent["ended"]), (&Value::from("video/H264"), &Value::from(200)));
+    network.until_stream_is(&network.live.name, "ended");
+    network.assert_well();
+    assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
+}
+
+/// An FFmpeg with the WHIP muxer: the system's own, or the one that `MILLRACE_FFMPEG_WHIP` names.
+fn ffmpeg_with_whip() -> Option<OsString> {
+    let candidates = std::env::var_os("MILLRACE_FFMPEG_WHIP").into_iter().chain([OsString::from("ffmpeg")]);
+    let has = |program: &OsString| {
+        let told = Command::new(program).args(["-hide_banner", "-h", "muxer=whip"]).stdin(Stdio::null()).output();
+        told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).contains("WHIP"))
+    };
+    let found = candidates.into_iter().find(has);
+    if found.is_none() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "\nskipped: no FFmpeg with a WHIP muxer (8.0 or later): MILLRACE_FFMPEG_WHIP may name one"
+        );
+    }
+    found
+}
+
+#[test]
+fn ffmpeg_publishes_by_whip_and_is_played_transcoded() {
+    let Some(program) = ffmpeg_with_whip() else { return };
+    let network = Network::start(&["--source", "none"]);
+    let url = format!("{}/whip/{}", network.ready.broadcaster_api, network.live.key);
+    let mut ffmpeg = Command::new(program);
+    ffmpeg.args(["-hide_banner", "-v", "warning", "-re", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30"]);
+    ffmpeg.args(["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"]);
+    ffmpeg.args(["-c:v", "libx264", "-preset", "ultrafast", "-tune", "zerolatency", "-profile:v", "baseline"]);
+    ffmpeg.args(["-b:v", "1M", "-g", "60", "-pix_fmt", "yuv420p", "-c:a", "libopus", "-ac", "2", "-f", "whip", &url]);
+    let mut ffmpeg = ffmpeg.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for("the stream is live", START, || {
+        if let Some(status) = ffmpeg.try_wait().unwrap() {
+            panic!("ffmpeg ended: {status}");
+        }
+        network.stream(&network.live.name)
+    });
+    assert_transcoded(&network);
+    signal("INT", ffmpeg.id().into());
+    wait_for_exit("ffmpeg ends after Ctrl-C", &mut ffmpeg, START);
+    network.until_stream_is(&network.live.name, "ended");
+    network.assert_well();
+    assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
+}
