@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
-use millrace_hop::Account;
 use millrace_hop::dial::reach;
+use millrace_hop::{Account, arrears};
 use millrace_tickets::Terms;
 use millrace_wire::messages::{Control, Greeting, Role, VERSION};
 use millrace_wire::{Endpoint, Peer};
@@ -137,7 +137,10 @@ async fn keep_connected(orchestrator: Arc<Orchestrator>, dialler: Arc<Dialler>) 
                 info!(orchestrator = %orchestrator.address, remote = %peer.remote_addr(),
                     price_per_megapixel = live.terms.price_per_megapixel, "connected to an orchestrator");
                 orchestrator.live.send_replace(Some(live));
-                let closed = stay(&orchestrator, &dialler, &peer).await;
+                let closed = tokio::select! {
+                    closed = stay(&orchestrator, &dialler, &peer) => closed,
+                    () = arrears::keep_sending(&peer, &dialler.account.purse) => String::new(), // it never ends by itself
+                };
                 orchestrator.live.send_replace(None);
                 warn!(orchestrator = %orchestrator.address, %closed, "connection to an orchestrator lost");
             }
@@ -169,7 +172,10 @@ async fn connect(orchestrator: &Orchestrator, dialler: &Dialler) -> Result<Live,
     account.purse.keep_funded(&account.chain, address, *lock).await.map_err(|e| e.to_string())?;
     let peer = reach(&account.chain, endpoint, address).await.map_err(|e| e.to_string())?;
     match greet(&peer, dialler).await {
-        Ok(terms) => Ok(Live { peer, terms, prepaid: Arc::default() }),
+        Ok(terms) => {
+            arrears::before_work(&peer, &account.purse).await;
+            Ok(Live { peer, terms, prepaid: Arc::default() })
+        }
         Err(reason) => {
             peer.close(millrace_hop::CLOSE_REFUSED, &reason);
             Err(reason)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, U256};
 use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, attempt};
-use millrace_hop::serve::{Job, Made, ServeError, Settled};
+use millrace_hop::serve::{Arrival, Job, Made, ServeError, Settled, arrive};
 use millrace_media::cmaf;
 use millrace_store::SegmentRow;
 use millrace_tickets::hashes::PREPAID_SEGMENTS;
@@ -32,8 +32,13 @@ const MAX_SIDE: u32 = 4096;
 /// Serves one segment from a broadcaster's stream to its settlement, and logs how it ended.
 pub(crate) async fn serve(node: Arc<Orchestrator>, session: Arc<Session>, broadcaster: Peer, channel: Channel) {
     let from = broadcaster.address();
-    let job = match Job::receive(channel, session.assigner, count_frames).await {
-        Ok(job) => job,
+    let job = match arrive(channel, session.assigner, count_frames).await {
+        Ok(Arrival::Segment(job)) => *job,
+        Ok(Arrival::Tickets(arrears)) => {
+            return arrears.take(&node.account).await.unwrap_or_else(|error| {
+                debug!(broadcaster = %from, %error, "tickets that came again were not all answered");
+            });
+        }
         Err(error) => return debug!(broadcaster = %from, %error, "no segment came on a stream"),
     };
     let (stream, seq) = (job.open.stream, job.open.seq);

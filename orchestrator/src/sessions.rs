@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::TRANSCODER;
-use millrace_hop::{Assigner, CLOSE_REFUSED, CLOSE_SUSPENDED};
+use millrace_hop::{Assigner, CLOSE_REFUSED, CLOSE_SUSPENDED, arrears};
 use millrace_tickets::Terms;
-use millrace_wire::Peer;
 use millrace_wire::messages::{Control, Greeting, Role, VERSION, WorkerStatus};
+use millrace_wire::{Peer, Receiver};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -168,23 +168,38 @@ async fn converse(node: &Arc<Orchestrator>, peer: &Peer, known: bool, stop: &Can
             }
             let (Some(terms), Some(status)) = (terms, status) else { return Ok(()) };
             enlist(node, peer, &hello, terms, status, commits).await?;
-            loop {
-                match receiver.recv_within(STATUS_TIMEOUT).await {
-                    Ok(Some(Control::Worker(status))) => node.pool.update(peer.address(), status),
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Ok(()),
-                    Err(error) => {
-                        info!(transcoder = %peer.address(), name = %hello.node, %error, "transcoder left");
-                        node.pool.update(peer.address(), WorkerStatus { draining: true, ..WorkerStatus::default() });
-                        return Ok(());
-                    }
-                }
-                if stop.is_cancelled() {
-                    return Ok(());
-                }
+            let staying = stay(node, peer, &hello.node, receiver, stop);
+            tokio::select! {
+                ended = staying => ended,
+                () = arrears::keep_sending(peer, &node.account.purse) => Ok(()), // it never ends by itself
             }
         }
         Role::Orchestrator => Err("an orchestrator does not connect to another one".into()),
+    }
+}
+
+/// Takes a transcoder's reports until it leaves.
+async fn stay(
+    node: &Orchestrator,
+    peer: &Peer,
+    name: &str,
+    mut receiver: Receiver,
+    stop: &CancellationToken,
+) -> Result<(), String> {
+    loop {
+        match receiver.recv_within(STATUS_TIMEOUT).await {
+            Ok(Some(Control::Worker(status))) => node.pool.update(peer.address(), status),
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                info!(transcoder = %peer.address(), name, %error, "transcoder left");
+                node.pool.update(peer.address(), WorkerStatus { draining: true, ..WorkerStatus::default() });
+                return Ok(());
+            }
+        }
+        if stop.is_cancelled() {
+            return Ok(());
+        }
     }
 }
 
@@ -212,6 +227,7 @@ async fn enlist(
     node.account.purse.open(address, terms, commits).await.map_err(|e| e.to_string())?;
     let lock = node.transcoder_lock;
     node.account.purse.keep_funded(&node.account.chain, address, lock).await.map_err(|e| e.to_string())?;
+    arrears::before_work(peer, &node.account.purse).await;
     info!(transcoder = %address, name = %hello.node, devices = status.devices.len(), "transcoder joined");
     node.pool.join(peer.clone(), hello.node.clone(), terms, status, record.bond, millrace_hop::unix_now_ms());
     Ok(())

@@ -143,9 +143,9 @@ fn killed_nodes_on_a_hostile_chain_lose_no_winner_and_contradict_nobody() {
         scene.look_after();
         let left = scene.roles.iter().map(|role| scene.block_on(books::under_way(role)).map(|left| (role.name, left)));
         let left = left.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-        if left.iter().any(|(_, left)| *left != (0, 0)) {
+        if left.iter().any(|(_, left)| *left != (0, 0, 0)) {
             quiet = None;
-            return Err(format!("winners and transactions under way: {left:?}"));
+            return Err(format!("winners, transactions and tickets under way: {left:?}"));
         }
         let since = quiet.get_or_insert_with(Instant::now).elapsed();
         if since > QUIET { Ok(()) } else { Err(format!("quiet for {} ms", since.as_millis())) }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use millrace_hop::assign::{Rendition, pixels};
-use millrace_hop::serve::{Job, Made, ServeError, Settled};
+use millrace_hop::serve::{Arrival, Job, Made, ServeError, Settled, arrive};
 use millrace_hop::source::Next;
 use millrace_hop::{unix_now, unix_now_ms};
 use millrace_media::cmaf::{self, Track};
@@ -27,8 +27,13 @@ const MAX_UNPAID: u64 = 3;
 /// Serves one segment from its stream to its settlement, and logs how it ended.
 pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Channel) {
     let count = |part: &[u8]| cmaf::read_part(part).map(|s| s.len() as u32).map_err(|e| e.to_string());
-    let job = match Job::receive(channel, orchestrator.address(), count).await {
-        Ok(job) => job,
+    let job = match arrive(channel, orchestrator.address(), count).await {
+        Ok(Arrival::Segment(job)) => *job,
+        Ok(Arrival::Tickets(arrears)) => {
+            return arrears.take(&node.account).await.unwrap_or_else(|error| {
+                debug!(%error, "tickets that came again were not all answered");
+            });
+        }
         Err(error) => return debug!(%error, "no segment came on a stream"),
     };
     let (stream, seq, attempt) = (job.open.stream, job.open.seq, job.open.attempt);

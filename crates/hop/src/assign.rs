@@ -221,6 +221,9 @@ pub enum SettleError {
     /// The payee refused the ticket.
     #[error("the payee refused the ticket: {0}")]
     Rejected(String),
+    /// The payee wants the same ticket again later, and gets it.
+    #[error("the payee wants the ticket again later: {0}")]
+    Later(String),
     /// The payee said something else.
     #[error("the payee answered a ticket with something else, or not within {} s", ACK_TIMEOUT.as_secs())]
     Silent,
@@ -242,7 +245,11 @@ impl Delivered {
             Some(Down::TicketAck { commits }) => {
                 purse.acknowledged(self.worker, work, commits).await.map_err(SettleError::Purse)?;
             }
-            Some(Down::TicketRejected { reason }) => return Err(SettleError::Rejected(reason)),
+            Some(Down::TicketRejected { reason }) => {
+                purse.refused(self.worker, work, &reason).await.map_err(SettleError::Purse)?;
+                return Err(SettleError::Rejected(reason));
+            }
+            Some(Down::TicketLater { reason }) => return Err(SettleError::Later(reason)),
             _ => return Err(SettleError::Silent),
         }
         self.sender.finish();
@@ -430,9 +437,15 @@ async fn take_outputs(
                 Output::Prepaid
             }
             Down::TicketRejected { reason } if !prepaid.is_empty() => {
+                if let Err(error) = purse.refused(worker, prepaid[0], &reason).await {
+                    tracing::warn!(%worker, %error, "a refusal could not be written down");
+                }
                 return Err(AttemptError::Refused { worker, code: RefusalCode::Payment, message: reason });
             }
-            Down::TicketAck { .. } | Down::TicketRejected { .. } => {
+            Down::TicketLater { reason } if !prepaid.is_empty() => {
+                return Err(AttemptError::Refused { worker, code: RefusalCode::Payment, message: reason });
+            }
+            Down::TicketAck { .. } | Down::TicketRejected { .. } | Down::TicketLater { .. } => {
                 return Err(protocol("it answered a ticket that was not sent".into()));
             }
         };

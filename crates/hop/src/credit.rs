@@ -33,6 +33,8 @@ pub struct Credits {
     payee: Address,
     store: Store,
     payers: Mutex<HashMap<Address, Credit>>,
+    /// Receipts that wait for their ticket at this moment, and whether it has come by another way than it was to come.
+    waiting: Mutex<HashMap<B256, bool>>,
 }
 
 /// A worker that has no receipt so long after the source's end is late, and an assigner that gives up on it owes nothing.
@@ -45,6 +47,7 @@ pub(crate) struct Debt {
     stream: B256,
     source: Arc<Source>,
     progress: Progress,
+    receipt: Option<B256>,
 }
 
 /// How far a segment came.
@@ -66,6 +69,12 @@ impl Debt {
         self.progress = progress;
     }
 
+    /// Notes that the receipt of this hash is to be sent.
+    pub(crate) fn delivers(&mut self, work: B256) {
+        self.receipt = Some(work);
+        self.credits.waiting().insert(work, false);
+    }
+
     /// Notes tickets that came ahead of their work.
     pub(crate) fn paid_ahead(&self, tickets: u64) {
         if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
@@ -77,7 +86,9 @@ impl Debt {
 impl Drop for Debt {
     fn drop(&mut self) {
         let late = || self.source.since_end().is_some_and(|since| since >= LATE);
+        let paid = self.receipt.is_some_and(|work| self.credits.waiting().remove(&work) == Some(true));
         let outcome = match self.progress {
+            _ if paid => Outcome::Paid,
             Progress::Paid => Outcome::Paid,
             Progress::Receipt => Outcome::Unpaid,
             Progress::Parts if !late() => Outcome::Unpaid,
@@ -91,11 +102,27 @@ impl Drop for Debt {
 
 impl Credits {
     pub(crate) fn new(store: Store, payee: Address) -> Arc<Self> {
-        Arc::new(Self { payee, store, payers: Mutex::default() })
+        Arc::new(Self { payee, store, payers: Mutex::default(), waiting: Mutex::default() })
     }
 
     fn payers(&self) -> MutexGuard<'_, HashMap<Address, Credit>> {
         self.payers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<B256, bool>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a ticket that came late for `work`: for a segment that was `delivered`, or for a prepayment.
+    pub(crate) fn repaid(&self, payer: Address, work: B256, delivered: bool) {
+        if let Some(paid) = self.waiting().get_mut(&work) {
+            *paid = true; // the segment has not ended yet, and will end as a paid one
+            return;
+        }
+        // One that is not remembered owes nothing, and what it has ever paid is read from the database.
+        if let Some(credit) = self.payers().get_mut(&payer) {
+            if delivered { credit.repaid(unix_now()) } else { credit.paid_ahead(1) }
+        }
     }
 
     /// Takes on one more segment of `payer`'s `stream`, whose bytes are in `source`; of the stream, `per_stream` may be under way.
@@ -119,6 +146,6 @@ impl Credits {
             payers.entry(payer).or_insert_with(|| Credit::new(paid));
         }
         self.payers().entry(payer).or_default().take(unix_now(), stream, per_stream)?;
-        Ok(Debt { credits: self.clone(), payer, stream, source, progress: Progress::Nothing })
+        Ok(Debt { credits: self.clone(), payer, stream, source, progress: Progress::Nothing, receipt: None })
     }
 }

@@ -134,6 +134,23 @@ impl Purse {
         Ok(pair.payer.acked(work_hash).await?)
     }
 
+    /// The tickets that `payee` has neither acknowledged nor refused, oldest first.
+    pub async fn unacknowledged(&self, payee: Address) -> Result<Vec<Signed<Ticket>>, PurseError> {
+        let pair = self.pair(payee).await?;
+        let pair = pair.lock().await;
+        Ok(pair.payer.unacked(unix_now_ms()).await?)
+    }
+
+    /// Notes that `payee` will never take the ticket for `work_hash`: it is not sent again, and this is said once.
+    pub async fn refused(&self, payee: Address, work_hash: B256, reason: &str) -> Result<(), PurseError> {
+        let pair = self.pair(payee).await?;
+        let pair = pair.lock().await;
+        if pair.payer.refused(work_hash, reason).await? {
+            warn!(%payee, work = %work_hash, reason, "a payee has refused a ticket for good");
+        }
+        Ok(())
+    }
+
     /// Sees to it that at least half of `lock` is locked for `payee`, topping it up to the whole. Of another payer's money it can
     /// only say what that payer has to do.
     pub async fn keep_funded(&self, chain: &Chain, payee: Address, lock: U256) -> Result<(), PurseError> {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use alloy::primitives::{Address, B256, U256, aliases::U40};
 use bytes::Bytes;
+use millrace_store::Unpaid;
 use millrace_tickets::{
-    Assignment, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, Verdict, hashes::PREPAID_SEGMENTS,
+    Assignment, Due, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, Verdict, hashes::PREPAID_SEGMENTS,
     prepay_work_hash, price, profiles_hash, rendition_root,
 };
 use millrace_wire::messages::{Down, Refusal, RefusalCode, SegmentOpen, Up};
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::arrears::{Arrears, refusal};
 use crate::assign::{Rendition, SOURCE_TIMEOUT, parts_root, pixels};
 use crate::credit::{Credits, Debt, Progress, TakeError};
 use crate::sign::{Pen, SignError};
@@ -24,11 +26,11 @@ use crate::till::{Accepted, Till, TillError};
 use crate::{Assigner, prepayment, unix_now};
 
 /// The offer follows the opening of its stream within this.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A ticket follows its receipt within this: the payer verifies first.
 pub const PAY_TIMEOUT: Duration = Duration::from_secs(15);
 /// A message may wait this long for a peer that reads slowly.
-const SEND_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// An assignment is answered only while it is fresh: at most so many seconds before its deadline, and not after it. One that could
 /// come again when the signing log has forgotten it, or after the database was restored from a backup, would be answered by a second
 /// receipt, which is slashable. The log keeps 72 h; an honest deadline is a segment's patience away.
@@ -100,6 +102,29 @@ enum Order {
     Gone(String),
 }
 
+/// What an assigner begins a channel for.
+pub enum Arrival {
+    /// A segment is offered.
+    Segment(Box<Job>),
+    /// Tickets that were not acknowledged come again.
+    Tickets(Arrears),
+}
+
+/// Takes the first message of a fresh channel of `assigner`.
+pub async fn arrive(
+    channel: Channel,
+    assigner: impl Into<Assigner>,
+    count: CountFrames,
+) -> Result<Arrival, ServeError> {
+    let assigner = assigner.into();
+    let (sender, mut receiver) = channel.split();
+    match receiver.recv_within::<Up>(OPEN_TIMEOUT).await? {
+        Some(Up::Open(open)) => Ok(Arrival::Segment(Box::new(Job::new(open, assigner, sender, receiver, count)?))),
+        Some(Up::Ticket(first)) => Ok(Arrival::Tickets(Arrears { first, assigner, sender, receiver })),
+        _ => Err(ServeError::Protocol("a channel begins with the offer of a segment, or with a ticket".into())),
+    }
+}
+
 /// A segment that is offered to us.
 pub struct Job {
     /// The offer.
@@ -116,18 +141,13 @@ pub struct Job {
 }
 
 impl Job {
-    /// Takes the offer from a fresh stream of `assigner`.
-    pub async fn receive(
-        channel: Channel,
-        assigner: impl Into<Assigner>,
+    fn new(
+        open: SegmentOpen,
+        assigner: Assigner,
+        sender: Sender,
+        receiver: Receiver,
         count: CountFrames,
     ) -> Result<Self, ServeError> {
-        let assigner = assigner.into();
-        let (sender, mut receiver) = channel.split();
-        let open = match receiver.recv_within::<Up>(OPEN_TIMEOUT).await? {
-            Some(Up::Open(open)) => open,
-            _ => return Err(ServeError::Protocol("a segment's stream starts with its offer".into())),
-        };
         if open.profiles.is_empty() || open.profiles.len() > MAX_RENDITIONS {
             return Err(ServeError::Protocol(format!(
                 "a segment asks for 1 to {MAX_RENDITIONS} renditions, and this one for {}",
@@ -171,17 +191,39 @@ impl Job {
     /// Takes the prepayment that follows the first offer of a stream: [`PREPAID_SEGMENTS`] tickets for `price` each.
     pub async fn take_prepayment(&mut self, till: &Till, terms: &Terms, price: U256) -> Result<(), ServeError> {
         self.start_reading();
-        for index in 0..PREPAID_SEGMENTS {
+        let works: Vec<B256> = (0..PREPAID_SEGMENTS).map(|index| self.prepaid_work(till, index)).collect();
+        self.expect_pay(till, false, &works, terms, price).await?;
+        let mut ahead = 0;
+        for work in works {
             let Order::Ticket(ticket) = self.order(OPEN_TIMEOUT, "prepay the stream").await? else {
                 return Err(ServeError::Protocol("a stream is prepaid before its first part".into()));
             };
-            let work = prepay_work_hash(self.open.stream, self.assigner.address, till.payee(), index);
-            self.take_ticket(till, ticket, terms, work, price).await?;
+            // One that is here already has been counted.
+            ahead += u64::from(!self.take_ticket(till, ticket, terms, work, price).await?.again);
         }
         if let Some(debt) = &self.debt {
-            debt.paid_ahead(u64::from(PREPAID_SEGMENTS));
+            debt.paid_ahead(ahead);
         }
         Ok(())
+    }
+
+    fn prepaid_work(&self, till: &Till, index: u8) -> B256 {
+        prepay_work_hash(self.open.stream, self.assigner.address, till.payee(), index)
+    }
+
+    /// Puts on record what the assigner's payer is to pay, so that a ticket is good whenever and however it comes.
+    async fn expect_pay(
+        &self,
+        till: &Till,
+        delivered: bool,
+        works: &[B256],
+        terms: &Terms,
+        price: U256,
+    ) -> Result<(), ServeError> {
+        let (payer, payee, stream) = (self.assigner.payer, till.payee(), self.open.stream);
+        let due = |&work_hash: &B256| Due { work_hash, price, terms: *terms };
+        let unpaid = works.iter().map(|work| Unpaid { payer, payee, stream, delivered, due: due(work) });
+        Ok(till.expect_pay(unpaid.collect()).await?)
     }
 
     /// Accepts the segment; its parts flow into [`Job::source`] from now on.
@@ -240,7 +282,7 @@ impl Job {
                 Order::Assignment(assignment) => break assignment,
                 Order::Ticket(ticket) => {
                     let prepaid = (0..PREPAID_SEGMENTS)
-                        .map(|index| prepay_work_hash(self.open.stream, self.assigner.address, till.payee(), index))
+                        .map(|index| self.prepaid_work(till, index))
                         .find(|work| *work == ticket.body.workHash)
                         .ok_or_else(|| protocol("a ticket came before the assignment".into()))?;
                     let price = prepayment(terms, self.open.megapixel_rate);
@@ -296,12 +338,18 @@ impl Job {
             duration,
             time: U40::from(unix_now()),
         };
-        let receipt = pen.sign(body).await?;
-        let work = pen.digest(&receipt.body);
+        let (work, price) = (pen.digest(&body), assignment.body.price);
+        let works = [work];
+        // Side by side, so that both are in one commit; and both are on disk before the receipt is sent.
+        let (receipt, expected) = tokio::join!(pen.sign(body), self.expect_pay(till, true, &works, terms, price));
+        let receipt = receipt?;
+        expected?;
+        if let Some(debt) = &mut self.debt {
+            debt.delivers(work);
+        }
         self.send(&Down::Receipt { receipt, facts }).await?;
         match self.order(PAY_TIMEOUT, "pay or refuse").await? {
             Order::Ticket(ticket) => {
-                let price = assignment.body.price;
                 let accepted = self.take_ticket(till, ticket, terms, work, price).await?;
                 self.note(Progress::Paid);
                 let _ = self.sender.finish_and_wait(SEND_TIMEOUT).await; // for the acknowledgement; paid it is either way
@@ -333,7 +381,7 @@ impl Job {
                 Ok(accepted)
             }
             Err(refused) => {
-                self.send(&Down::TicketRejected { reason: refused.to_string() }).await?;
+                self.send(&refusal(&refused)).await?;
                 Err(refused.into())
             }
         }

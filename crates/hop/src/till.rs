@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_contracts::{Chain, ChainError};
-use millrace_store::{AcceptError, PayeePair, Store, StoreError};
-use millrace_tickets::{Backing, Due, SessionKey, Signed, Terms, Ticket};
+use millrace_store::{AcceptError, PayeePair, Store, StoreError, Unpaid};
+use millrace_tickets::{Backing, Due, RejectReason, SessionKey, Signed, Terms, Ticket};
 use tokio::sync::Mutex;
 
 use crate::{Assigner, unix_now, unix_now_ms};
@@ -37,11 +37,24 @@ pub enum TillError {
     Chain(#[from] ChainError),
 }
 
+impl TillError {
+    /// Whether the same ticket may be good later: the payer is asked to send it again.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Accept(AcceptError::Rejected(reason)) => reason.passes(),
+            Self::Accept(AcceptError::Taken(_)) => false,
+            Self::Accept(AcceptError::Store(_)) | Self::Store(_) | Self::Chain(_) => true,
+        }
+    }
+}
+
 /// A ticket that was taken.
 #[derive(Debug, Clone)]
 pub struct Accepted {
     /// Whether it won.
     pub winner: bool,
+    /// Whether this very ticket had been taken before.
+    pub again: bool,
     /// Fresh commits for the payer.
     pub commits: Vec<B256>,
 }
@@ -135,9 +148,47 @@ impl Till {
         work_hash: B256,
         price: U256,
     ) -> Result<Accepted, TillError> {
-        let Assigner { address, payer } = assigner.into();
+        let assigner = assigner.into();
+        let pair = self.pair(assigner.payer).await?;
+        let mut pair = pair.lock().await;
+        self.take(&mut pair, ticket, assigner, &Due { work_hash, price, terms: *terms }).await
+    }
+
+    /// Puts work on record whose ticket is to come.
+    pub async fn expect_pay(&self, work: Vec<Unpaid>) -> Result<(), TillError> {
+        Ok(self.store.expect_pay(unix_now_ms(), work).await?)
+    }
+
+    /// Takes a ticket that comes by itself, for work on record. Gives fresh commits, and the work if it was unpaid until now.
+    pub async fn accept_late(
+        &self,
+        ticket: &Signed<Ticket>,
+        assigner: Assigner,
+    ) -> Result<(Vec<B256>, Option<Unpaid>), TillError> {
+        let &Ticket { payer, payee, workHash: work, .. } = &ticket.body;
+        if payer != assigner.payer || payee != self.payee {
+            return Err(AcceptError::from(RejectReason::Pair { payer, payee }).into());
+        }
         let pair = self.pair(payer).await?;
         let mut pair = pair.lock().await;
+        if self.store.has_ticket(ticket.digest(&self.chain.domain())).await? {
+            return Ok((pair.payee.commits(1).await?, None));
+        }
+        let Some(unpaid) = self.store.unpaid(payer, payee, work).await? else {
+            return Err(AcceptError::from(RejectReason::Unknown(work)).into());
+        };
+        let accepted = self.take(&mut pair, ticket, assigner, &unpaid.due).await?;
+        Ok((accepted.commits, Some(unpaid).filter(|_| !accepted.again)))
+    }
+
+    async fn take(
+        &self,
+        pair: &mut Pair,
+        ticket: &Signed<Ticket>,
+        assigner: Assigner,
+        due: &Due,
+    ) -> Result<Accepted, TillError> {
+        let Assigner { address, payer } = assigner;
         if pair.looked.is_none_or(|looked| looked.elapsed() > LOCK_TTL) {
             pair.locked = self.locked(payer).await?;
             pair.looked = Some(Instant::now());
@@ -156,10 +207,9 @@ impl Till {
                 session
             }
         };
-        let due = Due { work_hash, price, terms: *terms };
         let backing = Backing { locked: pair.locked, session };
-        let (accepted, commits) = pair.payee.accept(unix_now_ms(), ticket, &due, backing).await?;
-        Ok(Accepted { winner: accepted.winner, commits })
+        let (accepted, commits) = pair.payee.accept(unix_now_ms(), ticket, due, backing).await?;
+        Ok(Accepted { winner: accepted.winner, again: accepted.again, commits })
     }
 
     /// Forgets what is known of `payer`'s lock, as after a redemption.

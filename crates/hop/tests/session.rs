@@ -13,7 +13,7 @@ use alloy::primitives::{Address, U256};
 use common::*;
 use millrace_hop::purse::PurseError;
 use millrace_hop::redeem::{Policy, Redeemer};
-use millrace_hop::serve::{Job, ServeError, Settled};
+use millrace_hop::serve::{Arrival, ServeError, Settled, arrive};
 use millrace_hop::{Assigner, unix_now};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -61,7 +61,9 @@ impl Scene {
         };
         let serving = async {
             let channel = timeout(LIMIT, self.line.down.accept()).await.unwrap().unwrap();
-            let mut job = Job::receive(channel, self.assigner(), |_| Ok(FRAMES)).await?;
+            let Arrival::Segment(mut job) = arrive(channel, self.assigner(), |_| Ok(FRAMES)).await? else {
+                panic!("tickets came where a segment was expected")
+            };
             job.take_on(&account.credits, 8).await.unwrap();
             let work = work(&mut job, account, &CERTAIN).await?;
             job.deliver(work.made(), &CERTAIN, &account.pen, &account.till).await

@@ -33,6 +33,11 @@ impl Columns<'_> {
         Ok(self.b256(name)?.into())
     }
 
+    /// An amount that fits into a narrower number.
+    pub(crate) fn narrow<T: TryFrom<U256>>(&self, name: &'static str) -> Result<T, StoreError> {
+        self.u256(name)?.try_into().map_err(|_| StoreError::Corrupt(name))
+    }
+
     pub(crate) fn u64(&self, name: &'static str) -> Result<u64, StoreError> {
         let value: i64 = self.0.try_get(name).map_err(|_| StoreError::Corrupt(name))?;
         value.try_into().map_err(|_| StoreError::Corrupt(name))

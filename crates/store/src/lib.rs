@@ -7,6 +7,7 @@
 //! - [`pairs`]: payer and payee with their rows, in the order that survives a crash at any point. Start here.
 //! - [`sent`], [`received`]: tickets of either side. `session`: what session keys have spent. [`winners`]: redemption.
 //!   [`outbox`]: transactions on their way. [`signing`]: what may be signed once.
+//!   [`unpaid`]: work whose ticket is still to come.
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
 
 mod codec;
@@ -20,6 +21,7 @@ mod session;
 pub mod settings;
 pub mod signing;
 pub mod totals;
+pub mod unpaid;
 pub mod winners;
 
 use std::path::Path;
@@ -37,6 +39,7 @@ pub use pairs::{AcceptError, IssueError, PayeePair, PayerPair};
 pub use received::Acceptance;
 pub use signing::SignedOnce;
 pub use totals::{Direction, TicketRow, Totals};
+pub use unpaid::Unpaid;
 pub use winners::{Winner, WinnerState};
 
 /// How long a statement waits for a lock that another process (a backup, a shell) holds.

@@ -74,6 +74,11 @@ impl PayerPair {
         self.store.mark_acked(self.pays, self.payee, work_hash).await
     }
 
+    /// Notes why the payee will never take the ticket for this work. False when that is known, or it was acknowledged.
+    pub async fn refused(&self, work_hash: B256, reason: &str) -> Result<bool, StoreError> {
+        self.store.mark_refused(self.pays, self.payee, work_hash, reason).await
+    }
+
     /// The tickets to send again after a restart or a lost connection, oldest first.
     pub async fn unacked(&self, now_ms: u64) -> Result<Vec<Signed<Ticket>>, IssueError> {
         let tickets = self.store.unacked(self.pays, self.payee, now_ms / 1000).await?;

@@ -7,7 +7,7 @@ use millrace_tickets::{Accepted, PayeeState, Signed, Ticket, expected_value_x64}
 use sqlx::SqliteConnection;
 
 use crate::codec::{Columns, big, word};
-use crate::{Once, Store, StoreError, WinnerState, db};
+use crate::{Once, Store, StoreError, WinnerState, db, unpaid};
 
 const ACCEPTING: &str = "accepting a ticket";
 
@@ -171,6 +171,7 @@ async fn accept(
     if ticket.nonce <= redeemed {
         return Err(StoreError::Taken(Once::Nonce));
     }
+    unpaid::paid(connection, payer, payee, ticket.workHash).await?;
     sqlx::query(
         "INSERT INTO payee_pairs \
          (payer, payee, next_index, redeemed_nonce, tickets, winners, dropped, expected_x64, redeemed) \

@@ -34,11 +34,35 @@ impl Store {
             .await
     }
 
-    /// A pair's tickets without an acknowledgement that live at `now` (unix seconds), oldest first: sent again at
-    /// start-up, at most 1,024.
+    /// Notes why the payee will never take a ticket: it is not sent again. False when that is known, or it was acknowledged.
+    pub async fn mark_refused(
+        &self,
+        payer: Address,
+        payee: Address,
+        work_hash: B256,
+        reason: &str,
+    ) -> Result<bool, StoreError> {
+        const DOING: &str = "marking a ticket as refused";
+        let query = sqlx::query(
+            "UPDATE tickets_sent SET refused = $5 \
+             WHERE payer = $1 AND payee = $2 AND work_hash = $3 AND acked = $4 AND refused IS NULL",
+        )
+        .bind(payer.to_vec())
+        .bind(payee.to_vec())
+        .bind(work_hash.to_vec())
+        .bind(false)
+        .bind(reason.to_owned());
+        let write = self.group.write(DOING, |connection| {
+            Box::pin(async { Ok(query.execute(connection).await.map_err(db(DOING))?.rows_affected() > 0) })
+        });
+        write.await
+    }
+
+    /// A pair's tickets that were neither acknowledged nor refused and live at `now` (unix seconds), oldest first: to be sent
+    /// again, at most 1,024.
     pub async fn unacked(&self, payer: Address, payee: Address, now: u64) -> Result<Vec<Ticket>, StoreError> {
         let rows = sqlx::query(
-            "SELECT body FROM tickets_sent WHERE payer = $1 AND payee = $2 AND acked = $3 AND expiry > $4 \
+            "SELECT body FROM tickets_sent WHERE payer = $1 AND payee = $2 AND acked = $3 AND refused IS NULL AND expiry > $4 \
              ORDER BY nonce LIMIT 1024",
         )
         .bind(payer.as_slice())

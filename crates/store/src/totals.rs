@@ -3,10 +3,12 @@
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_tickets::expected_value;
+use millrace_tickets::payee::COMMITS_KEPT;
 use sqlx::sqlite::SqliteRow;
 
 use crate::codec::{Columns, big};
 use crate::signing::SIGNING_LOG_KEPT_MS;
+use crate::unpaid::UNPAID_KEPT_MS;
 use crate::{Store, StoreError, WinnerState, db};
 
 /// How long final and dropped winners stay listed, milliseconds: a month, for an operator's books.
@@ -144,14 +146,25 @@ impl Store {
     }
 
     /// Deletes what no rule needs any more: losers and sent tickets past their expiry (no one accepts those again),
-    /// winners settled a month ago, and old signing log entries. Call it every hour or so.
+    /// winners settled a month ago, work that nobody can pay any more, and old signing log entries. Call it every hour or so.
     pub async fn prune(&self, now_ms: u64) -> Result<(), StoreError> {
         let doing = db("pruning");
         let (now, settled) = (big(now_ms / 1000), big(now_ms.saturating_sub(SETTLED_KEPT_MS)));
         let mut tx = self.write.begin().await.map_err(doing)?;
-        sqlx::query("DELETE FROM winners WHERE state IN ('final', 'dropped') AND changed_at < $1 AND expiry < $2")
-            .bind(settled)
-            .bind(now)
+        // What a winner's redemption has revealed must not come to be a good commit again.
+        sqlx::query(
+            "DELETE FROM winners WHERE state IN ('final', 'dropped') AND changed_at < $1 AND expiry < $2 \
+             AND NOT EXISTS (SELECT 1 FROM tickets_received t JOIN payee_pairs p ON p.payer = t.payer AND p.payee = t.payee \
+             WHERE t.digest = winners.digest AND t.commit_index >= p.next_index - $3)",
+        )
+        .bind(settled)
+        .bind(now)
+        .bind(big(COMMITS_KEPT as u64))
+        .execute(&mut *tx)
+        .await
+        .map_err(doing)?;
+        sqlx::query("DELETE FROM unpaid WHERE at < $1")
+            .bind(big(now_ms.saturating_sub(UNPAID_KEPT_MS)))
             .execute(&mut *tx)
             .await
             .map_err(doing)?;

@@ -3,7 +3,7 @@
 //! A ticket follows verification, so a worker is always some segments ahead of its pay, and a payer that stops paying
 //! takes those with it. How many they are is decided here, for both hops. An honest payer loses a ticket now and then
 //! (its connection breaks, its publisher stops in mid-segment), so what is owed is forgiven slowly, and sooner to one
-//! that pays for much.
+//! that pays for much. A ticket that a crash has held up takes its own segment off when it comes.
 
 use std::collections::HashMap;
 
@@ -122,6 +122,13 @@ impl Credit {
             Outcome::Unpaid => self.owed += ONE,
             Outcome::Void => {}
         }
+    }
+
+    /// Notes the ticket for a segment that had ended unpaid: a crash has held it up, and the segment is owed no more.
+    pub fn repaid(&mut self, now: u64) {
+        self.forgive(now);
+        self.paid = self.paid.saturating_add(1);
+        self.owed = self.owed.saturating_sub(ONE);
     }
 
     /// Whether nothing would be lost by forgetting this payer.

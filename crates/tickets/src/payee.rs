@@ -16,11 +16,15 @@ use alloy::sol_types::SolValue;
 use crate::hashes::PAYEE_RAND;
 use crate::money::{Due, draw, win_prob_for};
 use crate::objects::{Domain, Ticket};
-use crate::payer::{MAX_COMMITS, NONCE_AHEAD, NONCE_COUNTER_BITS, TICKET_TTL};
+use crate::payer::{NONCE_AHEAD, NONCE_COUNTER_BITS, TICKET_TTL};
 use crate::signed::Signed;
 
 /// Commits handed out at once: as many tickets as can be in flight before the first is acknowledged.
 pub const COMMITS_AHEAD: usize = 16;
+
+/// Commits that stay good without being used. Each connection brings [`COMMITS_AHEAD`] new ones, and a ticket that was held up
+/// by a crash has to find its own after as many connections as a bad quarter of an hour has.
+pub const COMMITS_KEPT: usize = 256;
 
 /// Nonces remembered to tell a resent ticket from a second one, and how far tickets may overtake each other.
 pub const NONCE_WINDOW: usize = 64;
@@ -132,7 +136,7 @@ impl Payee {
             spent: BTreeMap::new(),
         };
         pair.set_spent(spent);
-        pair.open = (next_index.saturating_sub(MAX_COMMITS as u64)..next_index)
+        pair.open = (next_index.saturating_sub(COMMITS_KEPT as u64)..next_index)
             .filter(|index| !used.contains(index))
             .map(|index| (index, pair.commit(index)))
             .collect();
@@ -145,12 +149,12 @@ impl Payee {
 
     /// `n` new commits, at most [`COMMITS_AHEAD`], to send in this order: 16 when a payer connects, one with each
     /// acknowledgement. [`Payee::next_index`] must be in the store before they are sent. Of those sent, the last
-    /// [`MAX_COMMITS`] unused ones stay good.
+    /// [`COMMITS_KEPT`] unused ones stay good.
     pub fn next_commits(&mut self, n: usize) -> Vec<B256> {
         (0..n.min(COMMITS_AHEAD))
             .map(|_| {
                 let commit = self.commit(self.next_index);
-                if self.open.len() == MAX_COMMITS {
+                if self.open.len() == COMMITS_KEPT {
                     self.open.pop_front();
                 }
                 self.open.push_back((self.next_index, commit));
@@ -346,6 +350,13 @@ impl Waiting {
     }
 }
 
+impl RejectReason {
+    /// Whether the same ticket may be good later: winners are redeemed and locks filled, and clocks run.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Lock { .. } | Self::NonceAhead { .. })
+    }
+}
+
 /// Why a ticket was refused; its text goes to the payer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant's message explains its fields")]
@@ -360,6 +371,8 @@ pub enum RejectReason {
     Signer { signer: Address, payer: Address },
     #[error("ticket pays work {got}, but {expected} is due")]
     Work { expected: B256, got: B256 },
+    #[error("work {0} is not on record here as unpaid: it was never delivered or begun, or longer than a day ago")]
+    Unknown(B256),
     #[error("work {0} is paid by another ticket: resend that one")]
     WorkPaid(B256),
     #[error("ticket's face value is {got} wei, but {quoted} was quoted")]
@@ -385,7 +398,7 @@ pub enum RejectReason {
          higher cap (`millrace wallet session-key add KEY --for 30d --daily-cap AMOUNT`)"
     )]
     DailyCap { key: Address, cap: U256, spent: U256 },
-    #[error("commit {0} was used, or is not one of the last 64 handed out")]
+    #[error("commit {0} was used, or is not one of the last {COMMITS_KEPT} handed out")]
     Commit(B256),
     #[error(
         "face value {face_value} wei over a lock of {locked} wei with {outstanding} wei of winners outstanding: the \

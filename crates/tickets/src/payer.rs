@@ -12,7 +12,7 @@ use crate::money::{Due, win_prob_for};
 use crate::objects::Ticket;
 
 /// Commits kept for one payee. A payee hands out 16 at each connection and one with each acknowledgement; what exceeds
-/// this falls out oldest first, on both ends.
+/// this falls out oldest first.
 pub const MAX_COMMITS: usize = 64;
 
 /// A ticket's life, seconds: a day to redeem in, well below the 72 h that a lock takes to open.

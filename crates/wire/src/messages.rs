@@ -3,6 +3,7 @@
 //!
 //! - The first channel that the dialler opens is the control channel: [`Control`] in both directions.
 //! - Each segment and attempt has a channel of its own, opened by the assigner: [`Up`] to the worker, [`Down`] back.
+//! - Tickets that were not acknowledged go again on a channel that begins with [`Up::Ticket`]: each is answered in order.
 //!
 //! Signed objects come from `millrace-tickets` and are not checked here. Lists are bounded when they are read, so that
 //! a short message never becomes a large one in memory. Postcard numbers enum variants by position: add at the end.
@@ -18,7 +19,7 @@ use serde::{
 };
 
 /// Changes with every message that an older node would misread.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Renditions of one segment. Real ladders have up to 8.
 pub const MAX_RENDITIONS: usize = 16;
 /// Devices of one transcoder: 8 GPUs are a full server.
@@ -213,8 +214,13 @@ pub enum Down {
         #[serde(deserialize_with = "at_most::<_, _, MAX_COMMITS>")]
         commits: Vec<B256>,
     },
-    /// The ticket is not taken.
+    /// The ticket is not taken, and never will be.
     TicketRejected {
+        /// Why, in words.
+        reason: String,
+    },
+    /// The ticket cannot be judged or is not good now, and may be later: send the same one again.
+    TicketLater {
         /// Why, in words.
         reason: String,
     },

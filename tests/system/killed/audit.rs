@@ -14,7 +14,7 @@ pub(super) struct Seen {
     pub(super) tickets: usize,
     pub(super) winners: usize,
     pub(super) wei: U256,
-    /// Written down by payers, and never accepted by their payees: and how many of these would have won.
+    /// Prepayments of streams that never began, written down by payers and refused by payees: and how many would have won.
     pub(super) unarrived: (usize, usize),
     pub(super) signatures: usize,
 }
@@ -118,7 +118,8 @@ impl Audit<'_> {
         assert_eq!(taken, worth, "the broker's events and the winners in its transactions differ");
     }
 
-    /// What a payee accepted its payer has written, to the byte; and what a payer knows to be taken its payee has.
+    /// What a payee accepted its payer has written, to the byte; and what a payer has written its payee has, if it ever knew of
+    /// the work.
     fn tickets_are_on_both_sides(&self, seen: &mut Seen) {
         let domain = self.scene.treasury.domain();
         for payee in &self.books {
@@ -137,6 +138,14 @@ impl Audit<'_> {
                 let arrived = payee.received.iter().any(|received| received.digest == digest);
                 assert!(arrived || !sent.acked, "{} acknowledged {digest} and has lost it", payee.name);
                 if !arrived {
+                    let (work, refused) = (sent.ticket.workHash, &sent.refused);
+                    let known = payee.unpaid.contains(&work) || payee.written(&domain).contains(&work.to_string());
+                    assert!(
+                        !known,
+                        "{}: the ticket for {work} is lost to {}, which waits for it: {refused:?}",
+                        payer.name, payee.name
+                    );
+                    assert!(refused.is_some(), "{}: {digest} has no answer of {}", payer.name, payee.name);
                     seen.unarrived.0 += 1;
                     seen.unarrived.1 += usize::from(payee.would_win(&domain, &sent.ticket));
                 }

@@ -7,7 +7,7 @@ use millrace_tickets::{Domain, Signature65, Signed, Ticket};
 use serde_json::Value;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions, Row};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const PAYEE_RAND: [u8; 32] = *b"millrace\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0
 pub(super) struct Sent {
     pub(super) ticket: Ticket,
     pub(super) acked: bool,
+    /// Why its payee never takes it.
+    pub(super) refused: Option<String>,
 }
 
 /// A ticket that a payee has accepted.
@@ -62,6 +64,8 @@ pub(super) struct Books {
     /// Kind, scope, body.
     pub(super) signing_log: Vec<(String, Vec<u8>, Vec<u8>)>,
     pub(super) outbox: usize,
+    /// Works that it waits to be paid for.
+    pub(super) unpaid: HashSet<B256>,
     /// Of all its payers, as it counts them itself: tickets, winners, dropped, redeemed in wei.
     pub(super) counted: (u64, u64, u64, U256),
     pub(super) marks: Vec<Mark>,
@@ -74,13 +78,15 @@ async fn open(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
     options.connect().await
 }
 
-/// How many winners are not final yet, dropped ones aside, and how many transactions are on their way.
-pub(super) async fn under_way(role: &Role) -> Result<(i64, i64), sqlx::Error> {
+/// How many winners are not final yet, dropped ones aside, how many transactions are on their way, and how many tickets wait to
+/// be sent again.
+pub(super) async fn under_way(role: &Role) -> Result<(i64, i64, i64), sqlx::Error> {
     let mut database = open(&role.database()).await?;
     let winners = sqlx::query("SELECT COUNT(*) FROM winners WHERE state NOT IN ('final', 'dropped')");
     let winners = winners.fetch_one(&mut database).await?.get(0);
     let outbox = sqlx::query("SELECT COUNT(*) FROM outbox").fetch_one(&mut database).await?.get(0);
-    Ok((winners, outbox))
+    let tickets = sqlx::query("SELECT COUNT(*) FROM tickets_sent WHERE acked = FALSE AND refused IS NULL");
+    Ok((winners, outbox, tickets.fetch_one(&mut database).await?.get(0)))
 }
 
 /// How many tickets it has accepted.
@@ -101,7 +107,7 @@ impl Books {
     pub(super) async fn read(role: &Role) -> Result<Self, sqlx::Error> {
         let mut database = open(&role.database()).await?;
         let db = &mut database;
-        let sent = sqlx::query("SELECT body, acked FROM tickets_sent").fetch_all(&mut *db).await?;
+        let sent = sqlx::query("SELECT body, acked, refused FROM tickets_sent").fetch_all(&mut *db).await?;
         let received = sqlx::query("SELECT digest, body, signature, commit_index, winner FROM tickets_received");
         let received = received.fetch_all(&mut *db).await?;
         let winners = sqlx::query("SELECT digest, state, face_value, payee_rand, reason FROM winners");
@@ -109,6 +115,7 @@ impl Books {
         let log = sqlx::query("SELECT kind, scope, body FROM signing_log").fetch_all(&mut *db).await?;
         let outbox = sqlx::query("SELECT COUNT(*) FROM outbox").fetch_one(&mut *db).await?.get::<i64, _>(0);
         let seed = sqlx::query("SELECT value FROM settings WHERE name = 'payee_seed'").fetch_optional(&mut *db).await?;
+        let unpaid = sqlx::query("SELECT work_hash FROM unpaid").fetch_all(&mut *db).await?;
         let pairs = sqlx::query("SELECT payer, next_index, tickets, winners, dropped, redeemed FROM payee_pairs");
         let pairs = pairs.fetch_all(&mut *db).await?;
         let sum = |column: &str| pairs.iter().map(|row| row.get::<i64, _>(column) as u64).sum();
@@ -116,7 +123,10 @@ impl Books {
         Ok(Self {
             name: role.name,
             address: role.address(),
-            sent: sent.iter().map(|row| Sent { ticket: ticket(row), acked: row.get("acked") }).collect(),
+            sent: sent
+                .iter()
+                .map(|row| Sent { ticket: ticket(row), acked: row.get("acked"), refused: row.get("refused") })
+                .collect(),
             received: received
                 .iter()
                 .map(|row| Received {
@@ -139,6 +149,7 @@ impl Books {
                 .collect(),
             signing_log: log.iter().map(|row| (row.get("kind"), row.get("scope"), row.get("body"))).collect(),
             outbox: outbox as usize,
+            unpaid: unpaid.iter().map(|row| word(row, "work_hash")).collect(),
             counted: (sum("tickets"), sum("winners"), sum("dropped"), redeemed),
             marks: marks(&role.log),
             seed: seed.map(|row| word(&row, "value")),

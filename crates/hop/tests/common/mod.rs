@@ -11,7 +11,7 @@ use millrace_contracts::devnet::{Devnet, Genesis};
 use millrace_contracts::{Addresses, ChainOptions, deploy};
 use millrace_hop::Account;
 use millrace_hop::assign::{AttemptError, Delivered, Offer, Output, Rendition, attempt, parts_root};
-use millrace_hop::serve::{Job, Made, ServeError, Settled};
+use millrace_hop::serve::{Arrival, Job, Made, ServeError, Settled, arrive};
 use millrace_hop::source::{Next, Source};
 use millrace_store::Store;
 use millrace_tickets::{Assignment, Profile, RenditionFacts, SegmentReceipt, Signed, Terms, rendition_root};
@@ -145,7 +145,10 @@ impl Line {
     /// The next offer, at the worker.
     pub async fn job(&self) -> Result<Job, ServeError> {
         let channel = timeout(LIMIT, self.down.accept()).await.unwrap().unwrap();
-        Job::receive(channel, self.down.address(), |_| Ok(FRAMES)).await
+        match arrive(channel, self.down.address(), |_| Ok(FRAMES)).await? {
+            Arrival::Segment(job) => Ok(*job),
+            Arrival::Tickets(_) => panic!("tickets came where a segment was expected"),
+        }
     }
 
     /// Runs one attempt; gives what came back beside its result.

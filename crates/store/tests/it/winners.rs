@@ -1,6 +1,7 @@
 use alloy::primitives::{B256, U256};
 use millrace_store::{Direction, OutboxRow, Store, StoreError, WinnerState};
 use millrace_tickets::draw;
+use millrace_tickets::payee::{COMMITS_AHEAD, COMMITS_KEPT};
 
 use crate::{Ends, NOW, NOW_MS, PAYEE, TERMS, due, key, random, sure};
 
@@ -219,6 +220,12 @@ async fn pruning_keeps_sums_and_winners_that_wait() {
     store.mark_final(NOW_MS, &digests[..1]).await.unwrap();
     let (before, waiting) = (store.totals().await.unwrap(), store.replay().await.unwrap());
     assert_eq!(before.received, losers + 2);
+    // A commit that its redemption has revealed is known as used for as long as it could serve.
+    store.prune(NOW_MS + 40 * DAY_MS).await.unwrap();
+    assert_eq!(store.recent_tickets(50).await.unwrap().len(), waiting.len() + 1);
+    for _ in 0..=COMMITS_KEPT / COMMITS_AHEAD {
+        ends.payee.commits(COMMITS_AHEAD).await.unwrap();
+    }
     store.prune(NOW_MS + 40 * DAY_MS).await.unwrap();
     ends.payer_store.prune(NOW_MS + 40 * DAY_MS).await.unwrap();
     assert_eq!(store.totals().await.unwrap(), before);

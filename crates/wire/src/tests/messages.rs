@@ -74,6 +74,7 @@ fn every_kind_of_message_survives_the_wire() {
         Down::Receipt { receipt, facts: vec![RenditionFacts { first_pts: -3, ..Default::default() }] },
         Down::TicketAck { commits: vec![B256::ZERO] },
         Down::TicketRejected { reason: "nonce does not rise".into() },
+        Down::TicketLater { reason: "the lock could not be read".into() },
     ] {
         round_trip(message);
     }
