@@ -7,10 +7,16 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "../../../contracts/tests/support/chaos.rs"]
+mod chaos;
 mod common;
 
+use std::time::Duration;
+
 use alloy::primitives::{B256, U256};
+use chaos::{Chaos, Weather};
 use common::*;
+use millrace_contracts::ChainOptions;
 use millrace_hop::serve::{Arrival, Settled, arrive};
 use millrace_hop::{arrears, prepayment};
 use millrace_tickets::credit::MAX_OWED;
@@ -211,4 +217,42 @@ async fn a_stranger_pays_nobody_elses_work_and_with_nobody_elses_ticket() {
     assert_eq!(tickets(&assigner, &worker).await, (0, 1));
     send_again(&line, &assigner, &worker).await;
     assert_eq!(tickets(&assigner, &worker).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_ticket_whose_payee_hears_nothing_of_the_chain_is_good_on_its_last_word_or_comes_again() {
+    let net = Net::start().await;
+    let proxy = Chaos::before(&net.devnet.rpc_url()).await;
+    let at = || ChainOptions {
+        confirmations: 2,
+        call_timeout: Duration::from_millis(100),
+        set_aside: Duration::from_millis(50),
+        ..ChainOptions::from(&proxy.url)
+    };
+    let assigner = net.node(1).await;
+    let worker = net.open_at(2, tempfile::tempdir().unwrap(), at()).await;
+    let (us, them, price) = (assigner.account.address(), worker.account.address(), U256::from(PRICE));
+    let line = assigner.hire(&worker, TERMS).await;
+    let first = signed_and_not_sent(&line, &assigner, &worker, 0).await;
+
+    // Nothing was ever read of this payer's lock.
+    proxy.set(Weather::Hang);
+    send_again(&line, &assigner, &worker).await;
+    assert_eq!(tickets(&assigner, &worker).await, (0, 1), "neither taken nor refused");
+    assert_eq!(assigner.account.purse.unacknowledged(them).await.unwrap(), [first]);
+    proxy.set(Weather::Fair);
+    tokio::time::sleep(Duration::from_millis(100)).await; // the endpoint is tried again
+    send_again(&line, &assigner, &worker).await;
+    assert_eq!(tickets(&assigner, &worker).await, (1, 0));
+
+    // What was read a while ago holds.
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    proxy.set(Weather::Hang);
+    let second = signed_and_not_sent(&line, &assigner, &worker, 1).await;
+    worker.account.till.accept(&second, us, &TERMS, second.body.workHash, price).await.unwrap();
+    // But not when a redemption has changed it since.
+    let third = signed_and_not_sent(&line, &assigner, &worker, 2).await;
+    worker.account.till.look_again(us).await;
+    let error = worker.account.till.accept(&third, us, &TERMS, third.body.workHash, price).await.unwrap_err();
+    assert!(error.passes(), "{error}");
 }
