@@ -20,7 +20,7 @@ use std::time::Duration;
 use alloy::primitives::{Address, U256};
 use millrace_contracts::ORCHESTRATOR;
 use millrace_contracts::words::Mill;
-use millrace_hop::account::{AccountError, parse};
+use millrace_hop::account::{AccountError, Place, REGISTRY_INTERVAL, parse};
 use millrace_hop::{Account, unix_now_ms};
 use millrace_node::http::Readiness;
 use millrace_node::role::Serving;
@@ -141,8 +141,9 @@ pub async fn start(
         let ready = ready.clone();
         async move {
             let uri = format!("{}{advertise}", millrace_hop::dial::SCHEME);
-            if node.account.register(ORCHESTRATOR, &uri, fingerprint, bond, &stop).await {
-                info!(%uri, "registered as an orchestrator");
+            let place = Place { roles: ORCHESTRATOR, uri, fingerprint, bond };
+            if node.account.register(&place, &stop).await {
+                info!(uri = %place.uri, "registered as an orchestrator");
                 ready.set(true);
                 node.account.weigh_face_value(face_value).await;
             }
@@ -153,14 +154,18 @@ pub async fn start(
                 async move { node.account.sampling.run(stop).await }
             });
             let funding = tokio::spawn(keep_locks(node.clone(), stop.clone()));
+            let registry = tokio::spawn({
+                let (node, stop) = (node.clone(), stop.clone());
+                async move { node.account.keep_registered(&place, REGISTRY_INTERVAL, &stop).await }
+            });
             accept(node.clone(), &endpoint, &stop).await;
             node.tasks.close();
             if tokio::time::timeout(DRAIN_TIMEOUT, node.tasks.wait()).await.is_err() {
                 warn!("segments on their way were given up");
             }
             endpoint.close().await;
-            for task in [redeeming, sampling, funding] {
-                let _ = task.await; // both end with `stop`
+            for task in [redeeming, sampling, funding, registry] {
+                let _ = task.await; // all end with `stop`
             }
             node.account.store.close().await;
         }

@@ -68,10 +68,12 @@ impl Relay {
         if let Err(reason) = acceptable(&job.open) {
             return job.refuse(RefusalCode::Unsupported, reason).await;
         }
-        if let Err(reason) = job.take_on(&node.account.credits, UNDER_WAY).await {
+        let must_prepay = session.must_prepay(job.open.stream);
+        let promised = if must_prepay { PREPAID_SEGMENTS.into() } else { 0 };
+        if let Err(reason) = job.take_on(&node.account.credits, UNDER_WAY, promised).await {
             return job.refuse(RefusalCode::Payment, reason.to_string()).await;
         }
-        if session.must_prepay(job.open.stream) {
+        if must_prepay {
             let price = millrace_hop::prepayment(&self.terms, job.open.megapixel_rate);
             job.take_prepayment(&node.account.till, &self.terms, price).await?;
             session.prepaid(job.open.stream);

@@ -21,7 +21,7 @@ use alloy::primitives::{Address, B256};
 use millrace_contracts::TRANSCODER;
 use millrace_contracts::words::Mill;
 use millrace_hop::Account;
-use millrace_hop::account::{AccountError, parse};
+use millrace_hop::account::{AccountError, Place, REGISTRY_INTERVAL, parse};
 use millrace_node::http::Readiness;
 use millrace_node::role::Serving;
 use millrace_tickets::Terms;
@@ -195,13 +195,20 @@ pub async fn start(
     let fingerprint = identity.fingerprint();
     let work = tokio::spawn(async move {
         // A transcoder dials and is not dialled, so the registry lists no place for it.
-        if node.account.register(TRANSCODER, "", fingerprint, bond, &stop).await {
+        let place = Place { roles: TRANSCODER, uri: String::new(), fingerprint, bond };
+        if node.account.register(&place, &stop).await {
             info!("registered as a transcoder");
             node.account.weigh_face_value(face_value).await;
         }
         let redeeming = tokio::spawn(redeemer.run(stop.clone()));
+        let registry = tokio::spawn({
+            let (node, stop) = (node.clone(), stop.clone());
+            async move { node.account.keep_registered(&place, REGISTRY_INTERVAL, &stop).await }
+        });
         session::run(node.clone(), endpoint, stop).await;
-        let _ = redeeming.await; // it ends with `stop`
+        for task in [redeeming, registry] {
+            let _ = task.await; // both end with `stop`
+        }
         node.account.store.close().await;
     });
     Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, quic: None, work })

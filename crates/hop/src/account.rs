@@ -10,7 +10,7 @@ use millrace_contracts::{Addresses, Chain, ChainError, ChainOptions};
 use millrace_store::{SegmentRow, Store, StoreError};
 use millrace_tickets::least_face_value;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::credit::Credits;
 use crate::outbox::StoredOutbox;
@@ -23,6 +23,9 @@ use crate::{unix_now, unix_now_ms};
 
 /// The database's file name in the node's data folder.
 pub const DATABASE: &str = "state.sqlite";
+
+/// A node looks for itself in the registry this often: one call, and a registration that a reorganisation took is missed no longer.
+pub const REGISTRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Winners that could not be redeemed are tried again after this long: locks are topped up and gas prices fall in minutes.
 const RETRY_REFUSED: Duration = Duration::from_secs(30);
@@ -61,6 +64,19 @@ where
     T::Err: std::fmt::Display,
 {
     value.parse().map_err(|e: T::Err| AccountError::Config { key, value: value.to_owned(), reason: e.to_string() })
+}
+
+/// What the registry is to say of a node.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Bits of its roles.
+    pub roles: u8,
+    /// Its service URI; empty for one that only dials.
+    pub uri: String,
+    /// keccak256 of its TLS key.
+    pub fingerprint: B256,
+    /// Its own bond at least, in units of 10^-18 MILL.
+    pub bond: U256,
 }
 
 /// A node's account.
@@ -147,25 +163,38 @@ impl Account {
         }
     }
 
-    /// Registers the node with at least `bond`, again and again until it succeeds or `stop`: without a place in the
-    /// registry nobody finds it.
-    pub async fn register(
-        &self,
-        roles: u8,
-        uri: &str,
-        fingerprint: B256,
-        bond: U256,
-        stop: &CancellationToken,
-    ) -> bool {
+    /// Registers the node, again and again until it succeeds or `stop`: without a place in the registry nobody finds it.
+    pub async fn register(&self, place: &Place, stop: &CancellationToken) -> bool {
         const RETRY: Duration = Duration::from_secs(2);
+        let Place { roles, uri, fingerprint, bond } = place;
         loop {
-            match self.chain.register(roles, uri, fingerprint, bond).await {
+            match self.chain.register(*roles, uri, *fingerprint, *bond).await {
                 Ok(()) => return true,
                 Err(error) => warn!(%error, "not registered yet"),
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
                 () = stop.cancelled() => return false,
+            }
+        }
+    }
+
+    /// Looks `every` so often, until `stop`, whether the registry still has the node as it was registered, and registers it again if
+    /// not: a reorganisation may undo the transaction, and the next branch refuse it. A bond that was lost is not made good here.
+    pub async fn keep_registered(&self, place: &Place, every: Duration, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(every) => {}
+                () = stop.cancelled() => return,
+            }
+            match self.chain.node(self.address()).await {
+                Ok(Some(node))
+                    if (node.roles, &node.uri, node.fingerprint) == (place.roles, &place.uri, place.fingerprint) => {}
+                Ok(_) => {
+                    warn!("the registry no longer has this node as it was registered: it registers again");
+                    self.register(place, stop).await;
+                }
+                Err(error) => debug!(%error, "the registry could not be read"),
             }
         }
     }

@@ -47,6 +47,7 @@ pub(crate) struct Debt {
     stream: B256,
     source: Arc<Source>,
     progress: Progress,
+    promises: bool,
     receipt: Option<B256>,
 }
 
@@ -75,10 +76,14 @@ impl Debt {
         self.credits.waiting().insert(work, false);
     }
 
-    /// Notes tickets that came ahead of their work.
-    pub(crate) fn paid_ahead(&self, tickets: u64) {
+    /// Notes tickets that came ahead of their work, as was promised.
+    pub(crate) fn paid_ahead(&mut self, tickets: u64) {
+        let promised = std::mem::take(&mut self.promises);
         if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
             credit.paid_ahead(tickets);
+            if promised {
+                credit.promise_over();
+            }
         }
     }
 }
@@ -95,6 +100,9 @@ impl Drop for Debt {
             Progress::Parts | Progress::Nothing => Outcome::Void,
         };
         if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
+            if self.promises {
+                credit.promise_over();
+            }
             credit.end(unix_now(), self.stream, outcome);
         }
     }
@@ -126,12 +134,14 @@ impl Credits {
     }
 
     /// Takes on one more segment of `payer`'s `stream`, whose bytes are in `source`; of the stream, `per_stream` may be under way.
+    /// So many tickets are `promised` ahead of any work on it.
     pub(crate) async fn take(
         self: &Arc<Self>,
         payer: Address,
         stream: B256,
         source: Arc<Source>,
         per_stream: u64,
+        promised: u64,
     ) -> Result<Debt, TakeError> {
         if !self.payers().contains_key(&payer) {
             // After a restart a payer is as good as its tickets that are on disk.
@@ -145,7 +155,8 @@ impl Credits {
             }
             payers.entry(payer).or_insert_with(|| Credit::new(paid));
         }
-        self.payers().entry(payer).or_default().take(unix_now(), stream, per_stream)?;
-        Ok(Debt { credits: self.clone(), payer, stream, source, progress: Progress::Nothing, receipt: None })
+        self.payers().entry(payer).or_default().take_prepaid(unix_now(), stream, per_stream, promised)?;
+        let (progress, promises) = (Progress::Nothing, promised > 0);
+        Ok(Debt { credits: self.clone(), payer, stream, source, progress, promises, receipt: None })
     }
 }

@@ -28,6 +28,9 @@ const BATCH: u32 = 16;
 const MAX_ATTEMPTS: u32 = 20;
 /// The credit is weighed against the cost of a claim this often: gas prices swing within hours.
 const CLAIM_EVERY: Duration = Duration::from_secs(600);
+/// What came after a receipt whose ticket is missing waits so long for it, milliseconds: a crash, the way back, and a payee that has
+/// to read the chain first. It takes nothing from a winner, which lives for half a day or more.
+const HELD_UP_MS: u64 = 60_000;
 /// A database is pruned this often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -234,6 +237,14 @@ impl Redeemer {
     /// Sends one batch of a pair, without those that the contract refuses. False when nothing was sent.
     async fn redeem(&self, payer: Address, payee: Address) -> Result<bool, StoreError> {
         let mut winners = self.store.winners_waiting(payer, payee, unix_now(), BATCH).await?;
+        // A winner voids every older ticket that has not come yet.
+        let held = self.store.unpaid_since(payer, payee, unix_now_ms().saturating_sub(HELD_UP_MS)).await?;
+        if let Some(held) = held.and_then(|since| winners.iter().position(|winner| winner.at_ms >= since)) {
+            winners.truncate(held);
+            if winners.is_empty() {
+                return Ok(true); // no trouble: it is looked at again
+            }
+        }
         while !winners.is_empty() {
             let redemptions: Vec<Redemption> = winners.iter().map(redemption).collect();
             let revert = match self.chain.redeem(&redemptions).await {

@@ -166,11 +166,12 @@ impl Job {
         self.assigner.address
     }
 
-    /// Takes the segment on, if its assigner does not owe too much already; of its stream, `per_stream` may be under way. From
-    /// the first part that is sent until the ticket is here, it is owed.
-    pub async fn take_on(&mut self, credits: &Arc<Credits>, per_stream: u64) -> Result<(), TakeError> {
+    /// Takes the segment on, if its assigner does not owe too much already; of its stream, `per_stream` may be under way, and
+    /// so many tickets are `promised` for
+    /// [`Job::take_prepayment`]. From the first part that is sent until the ticket is here, it is owed.
+    pub async fn take_on(&mut self, credits: &Arc<Credits>, per_stream: u64, promised: u64) -> Result<(), TakeError> {
         let source = self.source.clone();
-        self.debt = Some(credits.take(self.assigner.payer, self.open.stream, source, per_stream).await?);
+        self.debt = Some(credits.take(self.assigner.payer, self.open.stream, source, per_stream, promised).await?);
         Ok(())
     }
 
@@ -201,7 +202,7 @@ impl Job {
             // One that is here already has been counted.
             ahead += u64::from(!self.take_ticket(till, ticket, terms, work, price).await?.again);
         }
-        if let Some(debt) = &self.debt {
+        if let Some(debt) = &mut self.debt {
             debt.paid_ahead(ahead);
         }
         Ok(())

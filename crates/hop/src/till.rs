@@ -2,6 +2,7 @@
 //! it is acknowledged (`millrace_store::pairs`).
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,8 @@ use millrace_contracts::{Chain, ChainError};
 use millrace_store::{AcceptError, PayeePair, Store, StoreError, Unpaid};
 use millrace_tickets::{Backing, Due, RejectReason, SessionKey, Signed, Terms, Ticket};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::{Assigner, unix_now, unix_now_ms};
 
@@ -18,6 +21,12 @@ use crate::{Assigner, unix_now, unix_now_ms};
 const LOCK_TTL: Duration = Duration::from_secs(5);
 /// How long a session key's terms are believed. They never change; a revocation leaves the key three days.
 const SESSION_TTL: Duration = Duration::from_secs(60);
+/// How long the last reading is good while the chain does not answer: what a payer has not yet announced to take back it cannot
+/// take for 72 h, and a ticket lives for 24, so that with this hour its winners redeem with two days to spare. A session key's
+/// end is announced three days ahead.
+const BELIEVED: Duration = Duration::from_secs(3600);
+/// The chain is waited for so long: longer than one endpoint takes to be set aside for its silence, and less than a payer waits.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
 /// Session keys of one payer that are remembered at once.
 const MAX_SESSIONS: usize = 16;
 /// Payers that one node may have at once; the database brings back one that was put away.
@@ -61,9 +70,42 @@ pub struct Accepted {
 
 struct Pair {
     payee: PayeePair,
-    locked: U256,
-    looked: Option<Instant>,
-    sessions: HashMap<Address, (Instant, SessionKey)>,
+    locked: Reading<U256>,
+    sessions: HashMap<Address, Reading<Option<SessionKey>>>,
+}
+
+/// What the chain last said of something, and when.
+struct Reading<T> {
+    last: Option<(Instant, T)>,
+    tried: Option<Instant>,
+}
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self { last: None, tried: None }
+    }
+}
+
+impl<T: Copy> Reading<T> {
+    /// The value, read anew when it, or the last attempt to read it, is older than `ttl`. While the chain is silent, what it said
+    /// last is [`BELIEVED`].
+    async fn get(&mut self, ttl: Duration, read: impl Future<Output = Result<T, ChainError>>) -> Result<T, ChainError> {
+        let known = self.last.filter(|(at, _)| at.elapsed() < BELIEVED).map(|(_, value)| value);
+        if let Some(value) = known.filter(|_| self.tried.is_some_and(|tried| tried.elapsed() <= ttl)) {
+            return Ok(value);
+        }
+        let silent = ChainError::NoEndpoint(format!("none has answered within {} s", LOOK_TIMEOUT.as_secs()));
+        let read = timeout(LOOK_TIMEOUT, read).await.unwrap_or(Err(silent));
+        self.tried = Some(Instant::now());
+        match (read, known) {
+            (Ok(value), _) => Ok(self.last.insert((Instant::now(), value)).1),
+            (Err(error), Some(value)) => {
+                warn!(%error, "the chain is silent: its last word on a payer's lock or key is good for an hour");
+                Ok(value)
+            }
+            (Err(error), None) => Err(error),
+        }
+    }
 }
 
 /// Takes tickets.
@@ -97,13 +139,13 @@ impl Till {
         }
         let domain = self.chain.domain();
         let payee = PayeePair::open(self.store.clone(), domain, payer, self.payee, self.seed).await?;
-        let pair = Arc::new(Mutex::new(Pair { payee, locked: U256::ZERO, looked: None, sessions: HashMap::new() }));
+        let pair = Arc::new(Mutex::new(Pair { payee, locked: Reading::default(), sessions: HashMap::new() }));
         pairs.insert(payer, pair.clone());
         Ok(pair)
     }
 
     /// What `payer` has locked for us and is not taking back, wei, as the chain says now.
-    pub async fn locked(&self, payer: Address) -> Result<U256, TillError> {
+    pub async fn locked(&self, payer: Address) -> Result<U256, ChainError> {
         let pair = self.chain.pair(payer, self.payee).await?;
         Ok(pair.locked.saturating_sub(pair.pending_unlock))
     }
@@ -189,33 +231,30 @@ impl Till {
         due: &Due,
     ) -> Result<Accepted, TillError> {
         let Assigner { address, payer } = assigner;
-        if pair.looked.is_none_or(|looked| looked.elapsed() > LOCK_TTL) {
-            pair.locked = self.locked(payer).await?;
-            pair.looked = Some(Instant::now());
-        }
-        let session = match pair.sessions.get(&address) {
-            _ if address == payer => None,
-            Some((read, session)) if read.elapsed() < SESSION_TTL => Some(*session),
-            _ => {
-                let session = self.session(payer, address).await?;
-                if pair.sessions.len() >= MAX_SESSIONS {
-                    pair.sessions.clear();
-                }
-                if let Some(session) = session {
-                    pair.sessions.insert(address, (Instant::now(), session));
-                }
-                session
-            }
-        };
-        let backing = Backing { locked: pair.locked, session };
+        let locked = pair.locked.get(LOCK_TTL, self.locked(payer)).await?;
+        let session = if address == payer { None } else { self.session_read(pair, assigner).await? };
+        let backing = Backing { locked, session };
         let (accepted, commits) = pair.payee.accept(unix_now_ms(), ticket, due, backing).await?;
         Ok(Accepted { winner: accepted.winner, again: accepted.again, commits })
+    }
+
+    async fn session_read(&self, pair: &mut Pair, assigner: Assigner) -> Result<Option<SessionKey>, ChainError> {
+        let Assigner { address, payer } = assigner;
+        if pair.sessions.len() >= MAX_SESSIONS && !pair.sessions.contains_key(&address) {
+            pair.sessions.clear();
+        }
+        let reading = pair.sessions.entry(address).or_default();
+        let session = reading.get(SESSION_TTL, self.session(payer, address)).await?;
+        if session.is_none() {
+            pair.sessions.remove(&address); // it may be allowed at any moment
+        }
+        Ok(session)
     }
 
     /// Forgets what is known of `payer`'s lock, as after a redemption.
     pub async fn look_again(&self, payer: Address) {
         if let Some(pair) = self.pairs.lock().await.get(&payer).cloned() {
-            pair.lock().await.looked = None;
+            pair.lock().await.locked = Reading::default();
         }
     }
 }

@@ -306,7 +306,7 @@ async fn an_assigner_that_finds_fault_with_everything_soon_gets_no_more_work() {
     let (source, offer) = (source(), offer(TERMS));
     let serving = async || {
         let mut job = line.job().await.unwrap();
-        if let Err(reason) = job.take_on(&worker.account.credits, 3).await {
+        if let Err(reason) = job.take_on(&worker.account.credits, 3, 0).await {
             job.refuse(RefusalCode::Payment, reason.to_string()).await.unwrap();
             return;
         }

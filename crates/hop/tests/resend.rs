@@ -7,16 +7,23 @@
 )]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "../../../contracts/tests/support/chaos.rs"]
+mod chaos;
 mod common;
 
+use std::time::Duration;
+
 use alloy::primitives::{B256, U256};
+use chaos::{Chaos, Weather};
 use common::*;
+use millrace_contracts::ChainOptions;
+use millrace_hop::redeem::{Policy, Redeemer};
 use millrace_hop::serve::{Arrival, Settled, arrive};
 use millrace_hop::{arrears, prepayment};
 use millrace_tickets::credit::MAX_OWED;
 use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::payee::NONCE_WINDOW;
-use millrace_tickets::{Signed, Ticket, prepay_work_hash};
+use millrace_tickets::{Signed, Terms, Ticket, prepay_work_hash};
 use millrace_wire::messages::{Down, Up};
 use tokio::sync::Notify;
 
@@ -42,7 +49,11 @@ async fn send_again(line: &Line, assigner: &Node, worker: &Node) {
 
 /// A segment is delivered and its ticket signed, and not a byte of it is sent. Gives the ticket.
 async fn signed_and_not_sent(line: &Line, assigner: &Node, worker: &Node, seq: u64) -> Signed<Ticket> {
-    let (source, offer, over) = (source(), offer(TERMS), Notify::new());
+    signed_under(&TERMS, line, assigner, worker, seq).await
+}
+
+async fn signed_under(terms: &Terms, line: &Line, assigner: &Node, worker: &Node, seq: u64) -> Signed<Ticket> {
+    let (source, offer, over) = (source(), offer(*terms), Notify::new());
     let assigning = async {
         let (delivered, _) = line.attempt(&assigner.account, open(seq, 0), &source, &offer).await;
         let delivered = delivered.unwrap();
@@ -53,10 +64,10 @@ async fn signed_and_not_sent(line: &Line, assigner: &Node, worker: &Node, seq: u
     };
     let working = async {
         let mut job = line.job().await.unwrap();
-        job.take_on(&worker.account.credits, 3).await.unwrap();
-        let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
+        job.take_on(&worker.account.credits, 3, 0).await.unwrap();
+        let work = work(&mut job, &worker.account, terms).await.unwrap();
         tokio::select! {
-            settled = job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till) => panic!("{settled:?}"),
+            settled = job.deliver(work.made(), terms, &worker.account.pen, &worker.account.till) => panic!("{settled:?}"),
             () = over.notified() => {}
         }
     };
@@ -159,6 +170,35 @@ async fn a_ticket_that_comes_too_late_is_refused_and_not_sent_again() {
 }
 
 #[tokio::test]
+async fn a_winner_waits_for_an_older_ticket_that_is_held_up_and_both_redeem() {
+    let net = Net::start().await;
+    let (assigner, worker) = (net.node(1).await, net.node(2).await);
+    let line = assigner.hire(&worker, CERTAIN).await;
+    let (us, price, account) = (assigner.account.address(), U256::from(PRICE), &worker.account);
+    let policy = Policy { batch: 1, after: Duration::ZERO, retry: Duration::ZERO };
+    let mut redeemer = Redeemer::new(account.store.clone(), account.chain.clone(), account.till.clone(), policy);
+    signed_under(&CERTAIN, &line, &assigner, &worker, 0).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let newer = signed_under(&CERTAIN, &line, &assigner, &worker, 1).await;
+    let work = newer.body.workHash;
+    account.till.accept(&newer, us, &CERTAIN, work, price).await.unwrap();
+    let commits = account.till.commits(us, 1).await.unwrap();
+    assigner.account.purse.acknowledged(account.address(), work, commits).await.unwrap();
+    for _ in 0..3 {
+        redeemer.step().await.unwrap();
+    }
+    assert_eq!(account.store.totals().await.unwrap().queued, 1, "the older ticket would be void");
+    send_again(&line, &assigner, &worker).await;
+    assert_eq!(tickets(&assigner, &worker).await, (2, 0));
+    until("both are final", async || {
+        redeemer.step().await.unwrap();
+        net.devnet.mine(1);
+        account.store.totals().await.unwrap().redeemed == U256::from(CERTAIN.face_value * 2)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_ticket_that_comes_twice_at_once_is_paid_once() {
     let net = Net::start().await;
     let (assigner, worker) = (net.node(1).await, net.node(2).await);
@@ -174,7 +214,7 @@ async fn a_ticket_that_comes_twice_at_once_is_paid_once() {
     };
     let working = async {
         let mut job = line.job().await.unwrap();
-        job.take_on(&worker.account.credits, 3).await.unwrap();
+        job.take_on(&worker.account.credits, 3, 0).await.unwrap();
         let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
         job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await
     };
@@ -211,4 +251,42 @@ async fn a_stranger_pays_nobody_elses_work_and_with_nobody_elses_ticket() {
     assert_eq!(tickets(&assigner, &worker).await, (0, 1));
     send_again(&line, &assigner, &worker).await;
     assert_eq!(tickets(&assigner, &worker).await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_ticket_whose_payee_hears_nothing_of_the_chain_is_good_on_its_last_word_or_comes_again() {
+    let net = Net::start().await;
+    let proxy = Chaos::before(&net.devnet.rpc_url()).await;
+    let at = || ChainOptions {
+        confirmations: 2,
+        call_timeout: Duration::from_millis(100),
+        set_aside: Duration::from_millis(50),
+        ..ChainOptions::from(&proxy.url)
+    };
+    let assigner = net.node(1).await;
+    let worker = net.open_at(2, tempfile::tempdir().unwrap(), at()).await;
+    let (us, them, price) = (assigner.account.address(), worker.account.address(), U256::from(PRICE));
+    let line = assigner.hire(&worker, TERMS).await;
+    let first = signed_and_not_sent(&line, &assigner, &worker, 0).await;
+
+    // Nothing was ever read of this payer's lock.
+    proxy.set(Weather::Hang);
+    send_again(&line, &assigner, &worker).await;
+    assert_eq!(tickets(&assigner, &worker).await, (0, 1), "neither taken nor refused");
+    assert_eq!(assigner.account.purse.unacknowledged(them).await.unwrap(), [first]);
+    proxy.set(Weather::Fair);
+    tokio::time::sleep(Duration::from_millis(100)).await; // the endpoint is tried again
+    send_again(&line, &assigner, &worker).await;
+    assert_eq!(tickets(&assigner, &worker).await, (1, 0));
+
+    // What was read a while ago holds.
+    tokio::time::sleep(Duration::from_millis(5_100)).await;
+    proxy.set(Weather::Hang);
+    let second = signed_and_not_sent(&line, &assigner, &worker, 1).await;
+    worker.account.till.accept(&second, us, &TERMS, second.body.workHash, price).await.unwrap();
+    // But not when a redemption has changed it since.
+    let third = signed_and_not_sent(&line, &assigner, &worker, 2).await;
+    worker.account.till.look_again(us).await;
+    let error = worker.account.till.accept(&third, us, &TERMS, third.body.workHash, price).await.unwrap_err();
+    assert!(error.passes(), "{error}");
 }

@@ -16,6 +16,7 @@ use alloy::primitives::{B256, U256, keccak256};
 use common::{Net, Node, until};
 use millrace_contracts::bindings::{MillraceToken, Sampling};
 use millrace_contracts::{ChainOptions, EPOCH, MAX_STEPS, ORCHESTRATOR, Stage, Step};
+use millrace_hop::account::Place;
 use millrace_hop::sampling::Looked;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,10 @@ fn at(net: &Net) -> ChainOptions {
     ChainOptions { confirmations: 2, stuck_after: Duration::from_millis(100), ..ChainOptions::from(&url) }
 }
 
+fn place(bond: U256) -> Place {
+    Place { roles: ORCHESTRATOR, uri: "quic://127.0.0.1:1".into(), fingerprint: B256::repeat_byte(1), bond }
+}
+
 /// A registered orchestrator.
 async fn orchestrator(net: &Net) -> Node {
     let (rich, node) = (net.node(9).await, net.open_at(1, tempfile::tempdir().unwrap(), at(net)).await);
@@ -33,7 +38,7 @@ async fn orchestrator(net: &Net) -> Node {
     let send = MillraceToken::transferCall { to: node.account.address(), value: bond };
     rich.account.chain.make(&Step::call("send MILL", net.contracts.token, &send)).await.unwrap();
     let stop = CancellationToken::new();
-    assert!(node.account.register(ORCHESTRATOR, "quic://127.0.0.1:1", B256::repeat_byte(1), bond, &stop).await);
+    assert!(node.account.register(&place(bond), &stop).await);
     node
 }
 
@@ -48,6 +53,25 @@ async fn today(node: &Node) -> u64 {
 async fn revealed(net: &Net, node: &Node) -> Vec<Sampling::Revealed> {
     let me = Some(node.account.address());
     node.account.chain.events::<Sampling::Revealed>(net.contracts.sampling, [me, None], 0).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_node_whose_registration_a_reorganisation_takes_registers_again() {
+    let net = Net::start().await;
+    let node = orchestrator(&net).await;
+    let (chain, me) = (&node.account.chain, node.account.address());
+    let place = place(chain.node(me).await.unwrap().unwrap().bond);
+    net.devnet.fail_next(1); // the next branch has the transaction, which reverts in it
+    assert!(net.devnet.reorg(1));
+    net.devnet.mine(1);
+    net.devnet.fail_next(0);
+    assert_eq!(chain.node(me).await.unwrap(), None);
+    let stop = CancellationToken::new();
+    let registered = until("it is registered again", async || chain.node(me).await.unwrap().is_some());
+    tokio::select! {
+        () = registered => {}
+        () = node.account.keep_registered(&place, Duration::from_millis(50), &stop) => panic!("nothing stops it"),
+    }
 }
 
 #[tokio::test]

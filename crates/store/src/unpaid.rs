@@ -69,6 +69,18 @@ impl Store {
         Ok(Some(Unpaid { payer, payee, stream: row.b256("stream")?, delivered: row.bool("delivered")?, due }))
     }
 
+    /// When the oldest piece of a pair's unpaid work since `since_ms` was put on record, unix milliseconds.
+    pub async fn unpaid_since(&self, payer: Address, payee: Address, since_ms: u64) -> Result<Option<u64>, StoreError> {
+        let row = sqlx::query("SELECT MIN(at) AS at FROM unpaid WHERE payer = $1 AND payee = $2 AND at >= $3")
+            .bind(payer.as_slice())
+            .bind(payee.as_slice())
+            .bind(big(since_ms))
+            .fetch_one(&self.read)
+            .await
+            .map_err(db("looking for unpaid work"))?;
+        Columns(&row).optional_u64("at")
+    }
+
     /// Whether the ticket of this digest was accepted.
     pub async fn has_ticket(&self, digest: B256) -> Result<bool, StoreError> {
         let row = sqlx::query("SELECT 1 FROM tickets_received WHERE digest = $1").bind(digest.as_slice());

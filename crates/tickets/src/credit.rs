@@ -27,6 +27,8 @@ pub const FIRST: u64 = 4;
 pub struct Credit {
     open: HashMap<B256, u64>,
     under_way: u64,
+    /// Of which so many wait for their prepayment.
+    promising: u64,
     paid: u64,
     /// Owed segments times [`PAID_PER_FORGIVEN`] × [`SECONDS_PER_FORGIVEN`], so that both kinds of forgiveness are whole numbers.
     owed: u64,
@@ -86,14 +88,22 @@ impl Credit {
 
     /// Takes one more segment of `stream` on, of which at most `per_stream` may be under way.
     pub fn take(&mut self, now: u64, stream: B256, per_stream: u64) -> Result<(), CreditError> {
+        self.take_prepaid(now, stream, per_stream, 0)
+    }
+
+    /// The same with so many tickets `promised`, which are to come before any work: they count for this segment alone, until
+    /// [`Credit::promise_over`].
+    pub fn take_prepaid(&mut self, now: u64, stream: B256, per_stream: u64, promised: u64) -> Result<(), CreditError> {
         self.forgive(now);
         // A part of a segment is none: what is forgiven counts when it is whole.
         let owed = self.owed.div_ceil(ONE);
         if owed >= MAX_OWED {
             return Err(CreditError::Owed { owed });
         }
-        if self.under_way + owed >= FIRST.saturating_add(self.paid) {
-            return Err(CreditError::New { under_way: self.under_way, paid: self.paid });
+        // One that waits for its prepayment has cost nothing so far.
+        let under_way = self.under_way - self.promising;
+        if under_way + owed >= FIRST.saturating_add(self.paid).saturating_add(promised) {
+            return Err(CreditError::New { under_way, paid: self.paid });
         }
         let open = self.open.entry(stream).or_default();
         if *open >= per_stream {
@@ -101,7 +111,13 @@ impl Credit {
         }
         *open += 1;
         self.under_way += 1;
+        self.promising += u64::from(promised > 0);
         Ok(())
+    }
+
+    /// Notes that the promise of a segment is kept, or never will be.
+    pub fn promise_over(&mut self) {
+        self.promising = self.promising.saturating_sub(1);
     }
 
     /// Ends a segment that [`Credit::take`] took on.

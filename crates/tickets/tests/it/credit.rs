@@ -43,6 +43,24 @@ fn a_new_payer_may_have_as_much_under_way_as_it_can_be_trusted_with_and_more_wit
 }
 
 #[test]
+fn a_stream_that_prepays_is_taken_on_at_first_contact_however_many_begin_at_once() {
+    let mut credit = Credit::default();
+    for stream in 0..20 {
+        credit.take_prepaid(NOW, random(stream), 4, 2).unwrap();
+    }
+    // What they promise is no credit for others.
+    for stream in 20..20 + FIRST {
+        credit.take(NOW, random(stream), 4).unwrap();
+    }
+    assert!(credit.take(NOW, random(40), 4).is_err());
+    // One that has prepaid counts, and so does what it has paid.
+    credit.paid_ahead(2);
+    credit.promise_over();
+    credit.take(NOW, random(40), 4).unwrap();
+    assert!(credit.take(NOW, random(41), 4).is_err());
+}
+
+#[test]
 fn a_stream_has_only_so_much_under_way() {
     let mut credit = Credit::new(100);
     credit.take(NOW, STREAM, 2).unwrap();
