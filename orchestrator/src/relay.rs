@@ -33,7 +33,7 @@ const MAX_SIDE: u32 = 4096;
 pub(crate) async fn serve(node: Arc<Orchestrator>, session: Arc<Session>, broadcaster: Peer, channel: Channel) {
     let from = broadcaster.address();
     let job = match arrive(channel, session.assigner, count_frames).await {
-        Ok(Arrival::Segment(job)) => *job,
+        Ok(Arrival::Segment(job)) => job,
         Ok(Arrival::Tickets(arrears)) => {
             return arrears.take(&node.account).await.unwrap_or_else(|error| {
                 debug!(broadcaster = %from, %error, "tickets that came again were not all answered");

@@ -28,7 +28,7 @@ const MAX_UNPAID: u64 = 3;
 pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Channel) {
     let count = |part: &[u8]| cmaf::read_part(part).map(|s| s.len() as u32).map_err(|e| e.to_string());
     let job = match arrive(channel, orchestrator.address(), count).await {
-        Ok(Arrival::Segment(job)) => *job,
+        Ok(Arrival::Segment(job)) => job,
         Ok(Arrival::Tickets(arrears)) => {
             return arrears.take(&node.account).await.unwrap_or_else(|error| {
                 debug!(%error, "tickets that came again were not all answered");

@@ -105,7 +105,7 @@ enum Order {
 /// What an assigner begins a channel for.
 pub enum Arrival {
     /// A segment is offered.
-    Segment(Box<Job>),
+    Segment(Job),
     /// Tickets that were not acknowledged come again.
     Tickets(Arrears),
 }
@@ -119,7 +119,7 @@ pub async fn arrive(
     let assigner = assigner.into();
     let (sender, mut receiver) = channel.split();
     match receiver.recv_within::<Up>(OPEN_TIMEOUT).await? {
-        Some(Up::Open(open)) => Ok(Arrival::Segment(Box::new(Job::new(open, assigner, sender, receiver, count)?))),
+        Some(Up::Open(open)) => Ok(Arrival::Segment(Job::new(open, assigner, sender, receiver, count)?)),
         Some(Up::Ticket(first)) => Ok(Arrival::Tickets(Arrears { first, assigner, sender, receiver })),
         _ => Err(ServeError::Protocol("a channel begins with the offer of a segment, or with a ticket".into())),
     }

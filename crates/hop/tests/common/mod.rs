@@ -146,7 +146,7 @@ impl Line {
     pub async fn job(&self) -> Result<Job, ServeError> {
         let channel = timeout(LIMIT, self.down.accept()).await.unwrap().unwrap();
         match arrive(channel, self.down.address(), |_| Ok(FRAMES)).await? {
-            Arrival::Segment(job) => Ok(*job),
+            Arrival::Segment(job) => Ok(job),
             Arrival::Tickets(_) => panic!("tickets came where a segment was expected"),
         }
     }
