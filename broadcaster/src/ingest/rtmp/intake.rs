@@ -1,22 +1,15 @@
-//! From FLV tags to ingest events: which tracks there are, and one clean timeline for them. Sans-IO.
-//!
-//! Milliseconds that wrap at 32 bits become 90 kHz ticks that do not. Decoding times that stand still or step back a little
-//! are moved by the least that makes them rise; larger steps pass through, for the segmenter to break the stream there.
+//! From FLV tags to ingest events: what the tags say of their tracks, and RTMP's clock. Sans-IO.
 
 use super::amf0::Value;
 use super::flv::{FlvError, Tag};
-use crate::events::{AccessUnit, IngestEvent, TIMELINE_JUMP, TrackKind};
+use crate::events::{IngestEvent, TrackKind};
 use crate::ingest::aac::{self, AacError};
-use millrace_media::cmaf::{AudioTrack, CmafError, VideoTrack};
+use crate::ingest::tracks::{Expect, Stamp, Tracks, TracksError, Unwrap};
+use millrace_media::cmaf::{CmafError, VideoTrack};
 use millrace_media::h264;
-use std::collections::VecDeque;
 
-/// How much of one track is held back for the configuration of the other. Encoders send both within a few frames.
-const START_WAIT: i64 = 90_000;
-/// And how many bytes: two seconds at 16 Mb/s.
-const START_BYTES: usize = 4 << 20;
-/// The least step between two decoding times: RTMP's own resolution, one millisecond.
-const LEAST_STEP: i64 = 90;
+/// Ticks in one unit of RTMP's clock.
+const TICKS_PER_MS: i64 = 90;
 
 /// Why a publication cannot go on. The message goes to the publisher and to the log.
 #[derive(Debug, thiserror::Error)]
@@ -33,160 +26,70 @@ pub enum IntakeError {
     /// NAL lengths that do not add up.
     #[error("an h.264 picture is malformed: its nal lengths do not fit its size")]
     Picture,
-    /// Audio without video.
-    #[error("audio-only streams are not served yet: add an H.264 video track")]
-    NoVideo,
+    /// Tracks that make no stream.
+    #[error(transparent)]
+    Tracks(#[from] TracksError),
 }
 
 /// State of one publication.
-#[derive(Default)]
 pub struct Intake {
-    clock: Clock,
-    video: Option<VideoTrack>,
-    audio: Option<AudioTrack>,
-    /// The metadata named a video codec and no audio codec.
-    video_only: bool,
-    started: bool,
-    held: VecDeque<AccessUnit>,
-    held_bytes: usize,
-    last_video: Option<i64>,
-    last_audio: Option<i64>,
+    /// Of both tracks.
+    clock: Unwrap<32>,
+    tracks: Tracks,
 }
 
 impl Intake {
+    /// For the stream with this public name.
+    pub fn new(name: &str) -> Self {
+        Self { clock: Unwrap::default(), tracks: Tracks::new(name) }
+    }
+
     /// True once the tracks were announced.
     pub fn started(&self) -> bool {
-        self.started
+        self.tracks.started()
+    }
+
+    /// The next event.
+    pub fn poll(&mut self) -> Option<IngestEvent> {
+        self.tracks.poll()
     }
 
     /// Takes the object of an `onMetaData`. It is a hint, which only shortens the wait for a second track.
     pub fn metadata(&mut self, object: &Value) {
-        self.video_only = object.get("videocodecid").is_some() && object.get("audiocodecid").is_none();
+        if object.get("videocodecid").is_some() && object.get("audiocodecid").is_none() {
+            self.tracks.expect(TrackKind::Audio, Expect::Not);
+        }
     }
 
-    /// Takes one tag with its RTMP timestamp. `name` is the public name of the stream, for the first event.
-    pub fn tag(
-        &mut self,
-        name: &str,
-        timestamp: u32,
-        tag: Tag,
-        out: &mut VecDeque<IngestEvent>,
-    ) -> Result<(), IntakeError> {
+    /// Takes one tag with its RTMP timestamp.
+    pub fn tag(&mut self, timestamp: u32, tag: Tag) -> Result<(), IntakeError> {
         match tag {
-            Tag::VideoConfig(record) => {
-                let track = VideoTrack::h264(record)?;
-                if self.video.as_ref() != Some(&track) {
-                    self.video = Some(track.clone());
-                    if self.started {
-                        out.push_back(IngestEvent::VideoConfig(track));
-                    } else {
-                        self.held.retain(|unit| unit.track == TrackKind::Audio);
-                    }
-                }
-            }
-            Tag::AudioConfig(config) => {
-                let track = aac::track(config)?;
-                if self.audio.as_ref() != Some(&track) {
-                    self.audio = Some(track.clone());
-                    if self.started {
-                        out.push_back(IngestEvent::AudioConfig(track));
-                    } else {
-                        self.held.retain(|unit| unit.track == TrackKind::Video);
-                    }
-                }
-            }
-            // Media before its configuration can be decoded by nobody.
-            Tag::Video { composition_ms, data } if self.video.is_some() => {
+            Tag::VideoConfig(record) => self.tracks.video_config(VideoTrack::h264(record)?)?,
+            Tag::AudioConfig(config) => self.tracks.audio_config(aac::track(config)?)?,
+            Tag::Video { composition_ms, data } if self.tracks.video().is_some() => {
                 if h264::nals(&data).any(|nal| nal.is_err()) {
                     return Err(IntakeError::Picture);
                 }
-                let time = self.clock.ticks(timestamp);
-                let dts = rising(&mut self.last_video, time);
-                let pts = (time + i64::from(composition_ms) * 90).max(dts);
-                let key = h264::is_idr(&data);
-                self.unit(AccessUnit { track: TrackKind::Video, dts, pts, key, data }, out);
+                let dts = self.clock.at(timestamp.into()) * TICKS_PER_MS;
+                let pts = dts + i64::from(composition_ms) * TICKS_PER_MS;
+                let stamp = Stamp { dts: Some(dts), pts: Some(pts) };
+                self.tracks.unit(TrackKind::Video, stamp, h264::is_idr(&data), data)?;
             }
-            Tag::Audio(data) if self.audio.is_some() => {
-                let time = self.clock.ticks(timestamp);
-                let dts = rising(&mut self.last_audio, time);
-                self.unit(AccessUnit { track: TrackKind::Audio, dts, pts: dts, key: true, data }, out);
+            Tag::Audio(data) if self.tracks.audio().is_some() => {
+                let time = self.clock.at(timestamp.into()) * TICKS_PER_MS;
+                self.tracks.unit(TrackKind::Audio, Stamp { dts: Some(time), pts: None }, true, data)?;
             }
+            // Media before its configuration can be decoded by nobody.
             Tag::Video { .. } | Tag::Audio(_) | Tag::End | Tag::Skip => {}
         }
-        if !self.started {
-            self.try_start(name, out)?;
-        }
         Ok(())
     }
-
-    fn unit(&mut self, unit: AccessUnit, out: &mut VecDeque<IngestEvent>) {
-        if self.started {
-            out.push_back(IngestEvent::Unit(unit));
-        } else {
-            self.held_bytes += unit.data.len();
-            self.held.push_back(unit);
-        }
-    }
-
-    fn try_start(&mut self, name: &str, out: &mut VecDeque<IngestEvent>) -> Result<(), IntakeError> {
-        let span = match (self.held.front(), self.held.back()) {
-            (Some(first), Some(last)) => (last.dts - first.dts).abs(),
-            _ => 0,
-        };
-        let waited = span >= START_WAIT || self.held_bytes >= START_BYTES;
-        let ready = match (&self.video, &self.audio) {
-            (Some(_), Some(_)) => true,
-            (Some(_), None) => waited || (self.video_only && !self.held.is_empty()),
-            (None, Some(_)) if waited => return Err(IntakeError::NoVideo),
-            (None, _) => false,
-        };
-        if ready {
-            self.started = true;
-            out.push_back(IngestEvent::Started {
-                key_name: name.to_owned(),
-                video: self.video.clone(),
-                audio: self.audio.clone(),
-            });
-            out.extend(self.held.drain(..).map(IngestEvent::Unit));
-            self.held_bytes = 0;
-        }
-        Ok(())
-    }
-}
-
-/// Milliseconds modulo 2^32 of both tracks, made into ticks on one line.
-#[derive(Default)]
-struct Clock {
-    last: Option<i64>,
-}
-
-impl Clock {
-    fn ticks(&mut self, timestamp: u32) -> i64 {
-        let ms = match self.last {
-            None => i64::from(timestamp),
-            // The nearest of all times that read the same modulo 2^32.
-            Some(last) => last + i64::from(timestamp.wrapping_sub(last as u32) as i32),
-        };
-        self.last = Some(ms);
-        ms * 90
-    }
-}
-
-fn rising(last: &mut Option<i64>, time: i64) -> i64 {
-    let placed = match *last {
-        Some(before) if time <= before && before - time <= TIMELINE_JUMP => before + LEAST_STEP,
-        _ => time,
-    };
-    *last = Some(placed);
-    placed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
-
-    const LC: &[u8] = &[0x12, 0x10];
 
     fn avcc() -> Bytes {
         // Baseline 1.0, 64x64: one SPS, one PPS.
@@ -207,11 +110,10 @@ mod tests {
     }
 
     fn run(intake: &mut Intake, tags: &[(u32, Tag)]) -> Result<Vec<IngestEvent>, IntakeError> {
-        let mut out = VecDeque::new();
         for (timestamp, tag) in tags {
-            intake.tag("demo", *timestamp, tag.clone(), &mut out)?;
+            intake.tag(*timestamp, tag.clone())?;
         }
-        Ok(out.into())
+        Ok(std::iter::from_fn(|| intake.poll()).collect())
     }
 
     fn times(events: &[IngestEvent]) -> Vec<i64> {
@@ -222,38 +124,21 @@ mod tests {
     }
 
     #[test]
-    fn both_tracks_are_waited_for_and_nothing_is_lost() {
-        let audio = Tag::Audio(Bytes::from_static(b"raw"));
-        let tags =
-            [(0, Tag::VideoConfig(avcc())), (0, idr()), (40, idr()), (0, Tag::AudioConfig(LC.into())), (5, audio)];
-        let events = run(&mut Intake::default(), &tags).unwrap();
-        assert!(matches!(&events[0], IngestEvent::Started { video: Some(_), audio: Some(_), .. }));
-        assert_eq!(times(&events), [0, 3600, 450]);
-    }
-
-    #[test]
     fn a_video_only_stream_starts_after_a_second_or_at_once_when_metadata_says_so() {
         let tags: Vec<_> =
             std::iter::once((0, Tag::VideoConfig(avcc()))).chain((0..30).map(|n| (n * 40, idr()))).collect();
-        let events = run(&mut Intake::default(), &tags).unwrap();
+        let events = run(&mut Intake::new("demo"), &tags).unwrap();
         assert!(matches!(&events[0], IngestEvent::Started { audio: None, .. }));
         assert_eq!(times(&events).len(), 30);
 
-        let mut hinted = Intake::default();
+        let mut hinted = Intake::new("demo");
         hinted.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(7.0))]));
         assert_eq!(times(&run(&mut hinted, &tags[..2]).unwrap()), [0]);
     }
 
     #[test]
-    fn an_audio_only_stream_is_refused_with_a_reason() {
-        let audio = |n: u32| (n * 23, Tag::Audio(Bytes::from_static(b"raw")));
-        let tags: Vec<_> = std::iter::once((0, Tag::AudioConfig(LC.into()))).chain((0..60).map(audio)).collect();
-        assert!(matches!(run(&mut Intake::default(), &tags), Err(IntakeError::NoVideo)));
-    }
-
-    #[test]
     fn the_wrap_at_32_bits_does_not_show_and_standing_times_are_moved_by_the_least() {
-        let mut intake = Intake::default();
+        let mut intake = Intake::new("demo");
         intake.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(7.0))]));
         let mut tags = vec![(0, Tag::VideoConfig(avcc()))];
         for timestamp in [u32::MAX - 19, 20, 20, 19, 60] {
@@ -265,27 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn a_large_step_back_is_passed_on() {
-        let mut intake = Intake::default();
-        intake.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(7.0))]));
-        let tags = [(0, Tag::VideoConfig(avcc())), (60_000, idr()), (0, idr())];
-        assert_eq!(times(&run(&mut intake, &tags).unwrap()), [60_000 * 90, 0]);
-    }
-
-    #[test]
-    fn a_changed_configuration_is_an_event_and_a_repeated_one_is_not() {
-        let mut intake = Intake::default();
-        let lc = || Tag::AudioConfig(LC.into());
-        let start = [(0, Tag::VideoConfig(avcc())), (0, lc()), (0, Tag::VideoConfig(avcc())), (0, lc())];
-        assert_eq!(run(&mut intake, &start).unwrap().len(), 1);
-        let events = run(&mut intake, &[(0, Tag::AudioConfig(Bytes::from_static(&[0x11, 0x90])))]).unwrap();
-        assert!(matches!(&events[0], IngestEvent::AudioConfig(track) if track.sample_rate == 48_000));
-    }
-
-    #[test]
     fn broken_nal_lengths_are_refused() {
         let broken = Tag::Video { composition_ms: 0, data: Bytes::from_static(&[0, 0, 0, 99, 0x65]) };
         let tags = [(0, Tag::VideoConfig(avcc())), (0, broken)];
-        assert!(matches!(run(&mut Intake::default(), &tags), Err(IntakeError::Picture)));
+        assert!(matches!(run(&mut Intake::new("demo"), &tags), Err(IntakeError::Picture)));
     }
 }

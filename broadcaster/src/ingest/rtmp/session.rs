@@ -11,7 +11,6 @@ use super::handshake::{Handshake, NotRtmp};
 use super::intake::{Intake, IntakeError};
 use crate::events::IngestEvent;
 use bytes::BytesMut;
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Chunks that this server writes: large, since what it writes is small.
@@ -127,7 +126,6 @@ enum State {
     },
     Publishing {
         stream: u32,
-        name: String,
     },
     Finished,
 }
@@ -141,8 +139,9 @@ pub struct Session {
     output: Vec<u8>,
     reader: Reader,
     writer: Writer,
-    intake: Intake,
-    events: VecDeque<IngestEvent>,
+    /// Of the accepted publication.
+    intake: Option<Intake>,
+    ended: bool,
     app: Option<String>,
     streams: u32,
     can_reconnect: bool,
@@ -164,8 +163,8 @@ impl Session {
             output: Vec::new(),
             reader: Reader::default(),
             writer: Writer::default(),
-            intake: Intake::default(),
-            events: VecDeque::new(),
+            intake: None,
+            ended: false,
             app: None,
             streams: 0,
             can_reconnect: false,
@@ -235,7 +234,9 @@ impl Session {
         let Timeouts { handshake, setup, idle } = self.timeouts;
         match self.state {
             State::Handshake => (self.opened + handshake, "the handshake", handshake),
-            _ if !self.intake.started() => (self.opened + setup, "setting up the stream", setup),
+            _ if !self.intake.as_ref().is_some_and(Intake::started) => {
+                (self.opened + setup, "setting up the stream", setup)
+            }
             _ => (self.heard + idle, "the next packet", idle),
         }
     }
@@ -250,8 +251,11 @@ impl Session {
             self.state = State::Idle;
         }
         loop {
-            if let Some(event) = self.events.pop_front() {
+            if let Some(event) = self.intake.as_mut().and_then(Intake::poll) {
                 return Ok(Some(Event::Ingest(event)));
+            }
+            if std::mem::take(&mut self.ended) {
+                return Ok(Some(Event::Ingest(IngestEvent::Ended { clean: true })));
             }
             if matches!(self.state, State::Asked { .. } | State::Finished) {
                 return Ok(None);
@@ -266,7 +270,8 @@ impl Session {
     /// Accepts the publication that was asked for, under its public name.
     pub fn accept(&mut self, name: &str) {
         let State::Asked { stream } = self.state else { return };
-        self.state = State::Publishing { stream, name: name.to_owned() };
+        self.state = State::Publishing { stream };
+        self.intake = Some(Intake::new(name));
         self.on_status(stream, "status", "NetStream.Publish.Start", "publishing");
     }
 
@@ -299,12 +304,12 @@ impl Session {
                 }
             }
             kind::AUDIO | kind::VIDEO => {
-                let State::Publishing { stream: published, name } = &self.state else { return Ok(None) };
+                let (State::Publishing { stream: published }, Some(intake)) = (&self.state, &mut self.intake) else {
+                    return Ok(None);
+                };
                 if stream == *published {
                     let tag = if kind == kind::AUDIO { flv::audio(body) } else { flv::video(body) };
-                    let result = tag
-                        .map_err(IntakeError::from)
-                        .and_then(|tag| self.intake.tag(name, timestamp, tag, &mut self.events));
+                    let result = tag.map_err(IntakeError::from).and_then(|tag| intake.tag(timestamp, tag));
                     if let Err(error) = result {
                         self.status(Status::Rejected, &error.to_string());
                         return Err(error.into());
@@ -315,8 +320,8 @@ impl Session {
                 // [@setDataFrame,] onMetaData, object. Metadata that cannot be read is none.
                 let values = amf0::decode(&body).unwrap_or_default();
                 let at = values.iter().position(|value| value.as_str() == Some("onMetaData"));
-                if let Some(object) = at.and_then(|at| values.get(at + 1)) {
-                    self.intake.metadata(object);
+                if let (Some(object), Some(intake)) = (at.and_then(|at| values.get(at + 1)), &mut self.intake) {
+                    intake.metadata(object);
                 }
             }
             kind::COMMAND_AMF0 => return self.command(stream, &amf0::decode(&body)?),
@@ -348,12 +353,10 @@ impl Session {
                 return Err(error);
             }
             "FCUnpublish" | "deleteStream" | "closeStream" => {
-                if let State::Publishing { stream, .. } = self.state {
+                if let State::Publishing { stream } = self.state {
                     self.on_status(stream, "status", "NetStream.Unpublish.Success", "the stream has ended");
                     self.state = State::Finished;
-                    if self.intake.started() {
-                        self.events.push_back(IngestEvent::Ended { clean: true });
-                    }
+                    self.ended = self.intake.as_ref().is_some_and(Intake::started);
                 }
             }
             // releaseStream, FCPublish, _checkbw and what else encoders ask for out of habit

@@ -6,13 +6,13 @@
 use super::clock::Clock;
 use super::picture::{Assembler, Picture};
 use super::reorder::{Packet, Reorder};
-use crate::events::{AccessUnit, IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
+use crate::events::{IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
+use crate::ingest::tracks::{Expect, Stamp, Tracks, TracksError};
 use bytes::Bytes;
 use millrace_media::AvError;
 use millrace_media::audio::OpusToAac;
 use millrace_media::cmaf::{CmafError, VideoTrack};
 use millrace_media::h264::AvcConfig;
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// So long a missing packet of a picture is waited for: several requests on a path of 100 ms.
@@ -24,10 +24,6 @@ const AUDIO_WAIT: Duration = Duration::from_millis(120);
 const KEY_INTERVAL: Duration = Duration::from_secs(1);
 /// From one request to the next while none is answered.
 const KEY_RETRY: Duration = Duration::from_millis(500);
-/// How much of the video is held back for the first sound, ticks.
-const START_WAIT: i64 = TICKS_PER_SECOND;
-/// And how many bytes: two seconds at 16 Mb/s.
-const START_BYTES: usize = 4 << 20;
 
 /// Why a publication cannot go on. The message is for the log: WebRTC has no words for its publisher.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +34,9 @@ pub(super) enum IntakeError {
     /// B-frames.
     #[error("pictures come in another order than they are shown: switch B-frames off in the encoder")]
     Reordered,
+    /// Tracks that make no stream.
+    #[error(transparent)]
+    Tracks(#[from] TracksError),
 }
 
 /// What the log says of a publication at its end.
@@ -57,17 +56,13 @@ pub(super) struct Intake {
     clock: Clock,
     video: Video,
     audio: Option<Audio>,
-    started: bool,
-    held: VecDeque<AccessUnit>,
-    held_bytes: usize,
-    out: VecDeque<IngestEvent>,
+    tracks: Tracks,
     pub(super) counts: Counts,
 }
 
 struct Video {
     order: Reorder,
     assembler: Assembler,
-    track: Option<VideoTrack>,
     /// Pictures are dropped until a key picture comes.
     broken: bool,
     last_dts: Option<i64>,
@@ -78,7 +73,6 @@ struct Video {
 struct Audio {
     order: Reorder,
     codec: OpusToAac,
-    announced: bool,
 }
 
 impl Intake {
@@ -88,26 +82,25 @@ impl Intake {
     /// When this FFmpeg has no Opus or no AAC.
     pub(super) fn new(name: &str, sound: bool, now: Instant) -> Result<Self, AvError> {
         let audio = match sound {
-            true => Some(Audio { order: Reorder::new(AUDIO_WAIT), codec: OpusToAac::new()?, announced: false }),
+            true => Some(Audio { order: Reorder::new(AUDIO_WAIT), codec: OpusToAac::new()? }),
             false => None,
         };
+        let mut tracks = Tracks::new(name);
+        tracks.expect(TrackKind::Video, Expect::Must);
+        tracks.expect(TrackKind::Audio, if sound { Expect::May } else { Expect::Not });
         Ok(Self {
             name: name.to_owned(),
             clock: Clock::new(now),
             video: Video {
                 order: Reorder::new(VIDEO_WAIT),
                 assembler: Assembler::default(),
-                track: None,
                 broken: true,
                 last_dts: None,
                 last_key: None,
                 last_request: None,
             },
             audio,
-            started: false,
-            held: VecDeque::new(),
-            held_bytes: 0,
-            out: VecDeque::new(),
+            tracks,
             counts: Counts::default(),
         })
     }
@@ -148,7 +141,7 @@ impl Intake {
             self.picture(picture, now)?;
         }
         while let Some((_, packet)) = self.audio.as_mut().and_then(|audio| audio.order.pop(now)) {
-            self.sound(packet.timestamp, &packet.payload);
+            self.sound(packet.timestamp, &packet.payload)?;
         }
         Ok(())
     }
@@ -173,7 +166,7 @@ impl Intake {
 
     /// The next event.
     pub(super) fn poll(&mut self) -> Option<IngestEvent> {
-        self.out.pop_front()
+        self.tracks.poll()
     }
 
     fn picture(&mut self, picture: Picture, now: Instant) -> Result<(), IntakeError> {
@@ -183,12 +176,12 @@ impl Intake {
             self.counts.dropped += 1;
             return Ok(());
         }
-        let configured = configure(video.track.as_ref(), &picture.sps, &picture.pps)?;
+        let configured = configure(self.tracks.video(), &picture.sps, &picture.pps)?;
         if picture.data.is_empty() {
             return Ok(()); // parameter sets alone: they come again with the next key picture
         }
-        let track = configured.as_ref().or(video.track.as_ref());
-        if (video.broken || configured.is_some()) && !picture.key || track.is_none() {
+        let unknown = configured.is_none() && self.tracks.video().is_none();
+        if (video.broken || configured.is_some()) && !picture.key || unknown {
             video.broken = true;
             self.counts.dropped += 1;
             return Ok(());
@@ -203,71 +196,29 @@ impl Intake {
             video.last_key = Some(now);
         }
         if let Some(track) = configured {
-            video.track = Some(track.clone());
-            if self.started {
-                self.out.push_back(IngestEvent::VideoConfig(track));
-            } else {
-                self.held.clear();
-                self.held_bytes = 0;
-            }
+            self.tracks.video_config(track)?;
         }
         self.counts.pictures += 1;
-        self.unit(AccessUnit { track: TrackKind::Video, dts, pts: dts, key: picture.key, data: picture.data });
-        Ok(())
+        Ok(self.tracks.unit(TrackKind::Video, Stamp { dts: Some(dts), pts: None }, picture.key, picture.data)?)
     }
 
-    fn sound(&mut self, timestamp: u32, payload: &[u8]) {
-        let Some(audio) = &mut self.audio else { return };
-        let Some(pts) = self.clock.audio(timestamp) else { return };
+    fn sound(&mut self, timestamp: u32, payload: &[u8]) -> Result<(), IntakeError> {
+        let Some(audio) = &mut self.audio else { return Ok(()) };
+        let Some(pts) = self.clock.audio(timestamp) else { return Ok(()) };
         let frames = match audio.codec.push(pts, payload) {
             Ok(frames) => frames,
             Err(error) => {
                 tracing::debug!(stream = %self.name, %error, "a packet of sound is left out");
-                return;
+                return Ok(());
             }
         };
-        if self.started && !audio.announced && !frames.is_empty() {
-            audio.announced = true;
-            self.out.push_back(IngestEvent::AudioConfig(audio.codec.track().clone()));
-        }
         for frame in frames {
-            let dts = frame.pts * TICKS_PER_SECOND / i64::from(millrace_media::audio::SAMPLE_RATE);
-            self.unit(AccessUnit { track: TrackKind::Audio, dts, pts: dts, key: true, data: frame.data });
+            self.tracks.audio_config(audio.codec.track().clone())?;
+            let time = frame.pts * TICKS_PER_SECOND / i64::from(millrace_media::audio::SAMPLE_RATE);
+            let stamp = Stamp { dts: Some(time), pts: None };
+            self.tracks.unit(TrackKind::Audio, stamp, true, frame.data)?;
         }
-    }
-
-    fn unit(&mut self, unit: AccessUnit) {
-        if self.started {
-            self.out.push_back(IngestEvent::Unit(unit));
-            return;
-        }
-        let (dts, kind) = (unit.dts, unit.track);
-        self.held_bytes += unit.data.len();
-        self.held.push_back(unit);
-        let heard = self.held.iter().any(|unit| unit.track == TrackKind::Audio);
-        let first = self.held.iter().find(|unit| unit.track == TrackKind::Video).map(|unit| unit.dts);
-        let waited = kind == TrackKind::Video && first.is_some_and(|first| dts - first >= START_WAIT)
-            || self.held_bytes >= START_BYTES;
-        if first.is_none() {
-            // Sound before the first picture: only the newest is worth keeping.
-            if self.held.len() > 50 {
-                self.held_bytes -= self.held.pop_front().map_or(0, |unit| unit.data.len());
-            }
-        } else if self.audio.is_none() || heard || waited {
-            self.start(heard);
-        }
-    }
-
-    fn start(&mut self, heard: bool) {
-        self.started = true;
-        let audio = self.audio.as_mut().filter(|_| heard).map(|audio| {
-            audio.announced = true;
-            audio.codec.track().clone()
-        });
-        let video = self.video.track.clone();
-        self.out.push_back(IngestEvent::Started { key_name: self.name.clone(), video, audio });
-        self.out.extend(self.held.drain(..).map(IngestEvent::Unit));
-        self.held_bytes = 0;
+        Ok(())
     }
 }
 
