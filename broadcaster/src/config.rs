@@ -93,8 +93,9 @@ impl Default for BroadcasterConfig {
     }
 }
 
-/// A rendition of a source of `width` x `height` for each rung that does not enlarge it, or one of the source's own size:
-/// (name, width, height, bit rate). Sides are even, and the shorter one is the rung's.
+/// A rendition of a source of `width` x `height` for each rung that does not enlarge it, or one of the source's own size for the
+/// lowest rung: (name, width, height, bit rate). Sides are even, and the shorter one is the rung's. The name is the rung's, so that
+/// a player that chose a rung stays on it when the source's size changes.
 pub fn ladder(rungs: &[Rung], width: u32, height: u32) -> Vec<(String, u32, u32, u32)> {
     let short = width.min(height);
     let fit = |rung: u32| {
@@ -104,20 +105,14 @@ pub fn ladder(rungs: &[Rung], width: u32, height: u32) -> Vec<(String, u32, u32,
         };
         (scale(width), scale(height))
     };
-    let mut ladder: Vec<_> = rungs
-        .iter()
-        .filter(|rung| rung.height <= short)
-        .map(|rung| {
-            let (w, h) = fit(rung.height);
-            (format!("{}p", rung.height), w, h, rung.bitrate)
-        })
-        .collect();
-    if ladder.is_empty()
-        && let Some(lowest) = rungs.iter().min_by_key(|r| r.height)
-    {
-        let even = short & !1;
-        let (w, h) = fit(even);
-        ladder.push((format!("{even}p"), w, h, lowest.bitrate));
+    let made = |rung: &Rung, side: u32| {
+        let (w, h) = fit(side);
+        (format!("{}p", rung.height), w, h, rung.bitrate)
+    };
+    let mut ladder: Vec<_> =
+        rungs.iter().filter(|rung| rung.height <= short).map(|rung| made(rung, rung.height)).collect();
+    if ladder.is_empty() {
+        ladder.extend(rungs.iter().min_by_key(|rung| rung.height).map(|lowest| made(lowest, short & !1)));
     }
     ladder
 }
@@ -138,7 +133,7 @@ mod tests {
         );
         assert_eq!(sizes(720, 1280)[1], ("480p".into(), 480, 854));
         assert_eq!(sizes(640, 360), [("360p".into(), 640, 360)]);
-        assert_eq!(sizes(640, 272), [("272p".into(), 640, 272)]);
-        assert_eq!(sizes(177, 145), [("144p".into(), 176, 144)]);
+        assert_eq!(sizes(640, 272), [("360p".into(), 640, 272)]);
+        assert_eq!(sizes(177, 145), [("360p".into(), 176, 144)]);
     }
 }

@@ -17,6 +17,7 @@ const browser = await chromium.launch({
 try {
   const context = await browser.newContext({ permissions: ["camera", "microphone"] });
   const page = await context.newPage();
+  page.on("requestfailed", (request) => console.error(`${request.method()} ${request.url()}: ${request.failure()?.errorText}`));
   await page.goto(`${url}/healthz`); // any page of the origin: cameras are for secure origins, which loopback is
   // Trickle: the offer goes out without candidates, and they follow.
   await page.evaluate(

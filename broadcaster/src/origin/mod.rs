@@ -77,7 +77,7 @@ pub enum OriginError {
     SegmentTooLarge(u64),
 }
 
-/// One rung of the ladder, as configured.
+/// One rung of the ladder, as it is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LadderRendition {
     /// Name in paths: `720p`.
@@ -163,22 +163,18 @@ impl Origin {
 
 impl StreamHandle {
     /// Announces the ladder that transcoders make, from segment `from` on. Call it before the first segment ends: until then a
-    /// rendition of an earlier publication is listed with gaps. A rendition that is not named any more goes on as gaps.
+    /// rendition of an earlier publication is listed with gaps. The playlist of one that is not named any more goes on with the
+    /// segments of the highest one that is.
     pub fn set_ladder(&self, ladder: &[LadderRendition], from: u64) -> Result<(), OriginError> {
         for rung in ladder {
             check_name(&rung.name)?;
         }
+        let describe = |LadderRendition { name, width, height, bitrate }: &LadderRendition| {
+            let (width, height, bitrate) = (*width, *height, *bitrate);
+            (name.clone(), Description { codec: likely_codec(height).to_owned(), width, height, bitrate, channels: 0 })
+        };
         self.change(|stream| {
-            stream.retain_ladder(|name| ladder.iter().any(|rung| rung.name == name), self.base + from);
-            for LadderRendition { name, width, height, bitrate } in ladder {
-                let (width, height, bitrate) = (*width, *height, *bitrate);
-                let codec = likely_codec(height).to_owned();
-                stream.add_rendition(
-                    name,
-                    self.base + from,
-                    Description { codec, width, height, bitrate, channels: 0 },
-                );
-            }
+            stream.set_ladder(ladder.iter().map(describe).collect(), self.base + from);
             Ok(())
         })
     }

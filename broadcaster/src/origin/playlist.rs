@@ -54,24 +54,24 @@ fn bandwidth(rendition: &Rendition, source: &Rendition) -> (u64, u64) {
 
 /// The media playlist of a rendition; `None` while it has nothing to list. The flag says that it has ended.
 pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String, bool)> {
-    let rendition = stream.renditions.get(name)?;
     let target = stream.target?;
-    let (entries, ended) = stream.entries(rendition, now);
+    let (entries, ended) = stream.entries(name, now);
     // Gaps before the first segment name its init too, since one must come before any of them.
-    let first_init = entries.iter().find_map(|entry| Some(entry.segment?.init))?;
+    let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)))?;
+    let folder = |of: &str| if of == name { String::new() } else { format!("../{of}/") };
     let tag = &stream.tag;
     let mut text = header();
     let _ = writeln!(text, "#EXT-X-TARGETDURATION:{target}");
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", stream.window_start());
     let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", stream.discontinuity_sequence);
     let mut current = None;
-    for Entry { slot, segment } in entries {
+    for Entry { slot, of, segment } in entries {
         if slot.discontinuity {
             text.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        let init = segment.map_or(current.unwrap_or(first_init), |segment| segment.init);
+        let init = segment.map_or(current.unwrap_or(first_init), |segment| (of, segment.init));
         if current != Some(init) || slot.discontinuity {
-            let _ = writeln!(text, "#EXT-X-MAP:URI=\"init-{init}.mp4?v={tag}\"");
+            let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}init-{}.mp4?v={tag}\"", folder(init.0), init.1);
             current = Some(init);
         }
         let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
@@ -83,7 +83,8 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String
             .and_then(|segment| segment.duration)
             .unwrap_or(slot.duration)
             .min(target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1);
-        let _ = writeln!(text, "#EXTINF:{:.5},\n{}.m4s?v={tag}", ticks as f64 / TICKS_PER_SECOND as f64, slot.number);
+        let seconds = ticks as f64 / TICKS_PER_SECOND as f64;
+        let _ = writeln!(text, "#EXTINF:{seconds:.5},\n{}{}.m4s?v={tag}", folder(of), slot.number);
     }
     if ended {
         text.push_str("#EXT-X-ENDLIST\n");

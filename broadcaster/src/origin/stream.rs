@@ -5,6 +5,9 @@
 //! continue when a publisher comes back.
 //!
 //! A slot of a rendition, once finished or declared a gap, never changes: a player may have seen it.
+//!
+//! A publisher whose picture grows or shrinks midway gets another ladder. Players keep the playlist that they chose: where a rung
+//! is not made, its playlist lists the segments of the highest rung that is.
 
 use super::OriginError;
 use crate::events::TICKS_PER_SECOND;
@@ -80,8 +83,8 @@ pub(super) struct Rendition {
     pub(super) segments: BTreeMap<u64, Segment>,
     pub(super) inits: BTreeMap<u32, Bytes>,
     next_init: u32,
-    /// It was taken out of the ladder: gaps from here on.
-    until: Option<u64>,
+    /// From which segment on it is made, and from which on it is not.
+    made: BTreeMap<u64, bool>,
     /// Highest bit rate of any segment, bit/s.
     pub(super) peak: u64,
     total_bits: u64,
@@ -96,20 +99,38 @@ impl Rendition {
 
     /// False once it was taken out of the ladder.
     pub(super) fn is_active(&self) -> bool {
-        self.until.is_none()
+        self.is_made(u64::MAX)
+    }
+
+    fn is_made(&self, number: u64) -> bool {
+        at(&self.made, number).copied().unwrap_or(false)
     }
 
     fn progress(&self, slot: &Slot) -> Progress {
-        if slot.too_long || self.until.is_some_and(|until| slot.number >= until) {
+        if slot.too_long {
             return Progress::Gap;
         }
         self.segments.get(&slot.number).map_or(Progress::Open, |segment| segment.progress)
     }
 }
 
+/// What holds for segment `number`, of what is noted by the segment that it holds from.
+fn at<T>(since: &BTreeMap<u64, T>, number: u64) -> Option<&T> {
+    since.range(..=number).next_back().map(|(_, value)| value)
+}
+
+/// Forgets what holds for no segment from `start` on.
+fn forget_before<T>(since: &mut BTreeMap<u64, T>, start: u64) {
+    if let Some(holds) = since.range(..=start).next_back().map(|(from, _)| *from) {
+        *since = since.split_off(&holds);
+    }
+}
+
 /// Tags an entry of a media playlist has.
 pub(super) struct Entry<'a> {
     pub(super) slot: &'a Slot,
+    /// The rendition whose segment it is: its own, or the one that stands in for it.
+    pub(super) of: &'a str,
     /// `None` for a gap.
     pub(super) segment: Option<&'a Segment>,
 }
@@ -126,6 +147,8 @@ pub(super) struct Stream {
     pub(super) renditions: BTreeMap<String, Rendition>,
     /// Order of the master playlist.
     pub(super) ladder: Vec<String>,
+    /// The highest rung that is made, by the segment from which on it is.
+    highest: BTreeMap<u64, String>,
     pub(super) target: Option<i64>,
     /// Frames per second of the source, once measured.
     pub(super) frame_rate: Option<f64>,
@@ -148,6 +171,7 @@ impl Stream {
             breaks: BTreeSet::new(),
             renditions: BTreeMap::new(),
             ladder: Vec::new(),
+            highest: BTreeMap::new(),
             target: None,
             frame_rate: None,
             measure_rate: false,
@@ -174,7 +198,7 @@ impl Stream {
             for segment in rendition.segments.split_off(&self.base).into_values() {
                 self.bytes -= segment.bytes;
             }
-            rendition.until = Some(self.base);
+            rendition.made.insert(self.base, false);
         }
         self.ladder.clear();
         (self.publications, self.base)
@@ -184,17 +208,13 @@ impl Stream {
         self.publications == publication
     }
 
-    /// Adds a rendition, or brings it back, from segment `from` on.
+    /// Adds source or audio, or brings it back, from segment `from` on.
     pub(super) fn add_rendition(&mut self, name: &str, from: u64, about: Description) {
         let rendition = self.renditions.entry(name.to_owned()).or_default();
-        // Where it was absent, players have been shown gaps, and gaps they stay.
-        let (missing, from) = match rendition.until.take() {
-            Some(until) => (until, from.max(self.next_number)),
-            None if rendition.next_init == 0 => (self.window_start, from),
-            None => (from, from),
-        };
-        for number in missing.max(self.window_start)..from {
-            rendition.segments.entry(number).or_insert_with(gap);
+        if !rendition.is_active() {
+            // Where it was absent, players may have been shown that.
+            let from = if rendition.made.is_empty() { from } else { from.max(self.next_number) };
+            rendition.made.insert(from, true);
         }
         rendition.about = about;
         if name != AUDIO && !self.ladder.iter().any(|known| known == name) {
@@ -202,15 +222,29 @@ impl Stream {
         }
     }
 
-    /// Takes the renditions that are not kept out of the ladder, from segment `from` on. Source and audio are not in question.
-    pub(super) fn retain_ladder(&mut self, kept: impl Fn(&str) -> bool, from: u64) {
-        let kept = |name: &str| name == SOURCE || kept(name);
-        self.ladder.retain(|name| kept(name));
+    /// The rungs that are made from segment `from` on, highest first. Source and audio are not in question.
+    pub(super) fn set_ladder(&mut self, rungs: Vec<(String, Description)>, from: u64) {
+        self.ladder.retain(|name| name == SOURCE || rungs.iter().any(|(rung, _)| rung == name));
         for (name, rendition) in &mut self.renditions {
-            if name != AUDIO && !kept(name) {
-                rendition.until.get_or_insert(from);
+            if name != AUDIO && !self.ladder.contains(name) && rendition.is_active() {
+                rendition.made.insert(from, false);
             }
         }
+        self.highest.insert(from, rungs.first().map_or(SOURCE, |(name, _)| name).to_owned());
+        for (name, about) in rungs {
+            self.add_rendition(&name, from, about);
+        }
+    }
+
+    /// The rendition whose segment `number` the playlist of `name` lists; `None` for a gap.
+    fn lists<'a>(&'a self, name: &'a str, number: u64) -> Option<(&'a str, &'a Rendition)> {
+        let own = self.renditions.get(name)?;
+        if own.is_made(number) {
+            return Some((name, own));
+        }
+        let other = at(&self.highest, number).filter(|_| name != AUDIO)?;
+        let rendition = self.renditions.get(other)?;
+        rendition.is_made(number).then_some((other.as_str(), rendition))
     }
 
     /// The init segment of the parts that follow. The same bytes again change nothing.
@@ -375,19 +409,20 @@ impl Stream {
     }
 
     /// What a rendition's playlist lists, in order and without holes, and whether it has ended.
-    pub(super) fn entries<'a>(&'a self, rendition: &'a Rendition, now: Instant) -> (Vec<Entry<'a>>, bool) {
+    pub(super) fn entries<'a>(&'a self, name: &'a str, now: Instant) -> (Vec<Entry<'a>>, bool) {
         let mut entries = Vec::new();
         let mut complete = true;
         for slot in self.slots.iter().filter(|slot| slot.number >= self.window_start) {
-            let segment = match rendition.progress(slot) {
+            let lists = self.lists(name, slot.number);
+            let segment = match lists.map_or(Progress::Gap, |(_, rendition)| rendition.progress(slot)) {
                 Progress::Open => {
                     complete = false;
                     break;
                 }
                 Progress::Gap => None,
-                Progress::Ready => rendition.segments.get(&slot.number),
+                Progress::Ready => lists.and_then(|(_, rendition)| rendition.segments.get(&slot.number)),
             };
-            entries.push(Entry { slot, segment });
+            entries.push(Entry { slot, of: lists.map_or(name, |(of, _)| of), segment });
         }
         // A rendition whose last segments are still being made ends when they are there, or when they are not coming.
         let late = self.ended.is_some_and(|(at, _)| now >= at + LINGER);
@@ -407,6 +442,11 @@ impl Stream {
 
     pub(super) fn window_start(&self) -> u64 {
         self.window_start
+    }
+
+    #[cfg(test)]
+    pub(super) fn ladders_noted(&self) -> usize {
+        self.highest.len() + self.renditions.values().map(|rendition| rendition.made.len()).sum::<usize>()
     }
 
     fn slot(&self, number: u64) -> Option<&Slot> {
@@ -442,7 +482,9 @@ impl Stream {
                 for segment in std::mem::replace(&mut rendition.segments, kept).into_values() {
                     self.bytes -= segment.bytes;
                 }
+                forget_before(&mut rendition.made, number + 1);
             }
+            forget_before(&mut self.highest, number + 1);
         }
     }
 }

@@ -31,7 +31,7 @@ impl Bench {
         self.stream.add_rendition(SOURCE, base, about("avc1.64001f", 0));
         self.stream.add_rendition(AUDIO, base, about("mp4a.40.2", 2));
         let ladder = Description { bitrate: 1_000_000, ..about("avc1.4d401f", 0) };
-        self.stream.add_rendition("360p", base, ladder);
+        self.stream.set_ladder(vec![("360p".into(), ladder)], base);
         for name in [SOURCE, AUDIO, "360p"] {
             self.stream.set_init(name, Bytes::from(format!("init of {name} at {base}"))).unwrap();
         }
@@ -261,7 +261,7 @@ fn a_rendition_that_left_the_ladder_goes_on_as_gaps_and_can_return() {
     bench.source(1, 2.0);
     bench.source(2, 2.0);
     assert_eq!(bench.listed("360p"), ["0", "-1", "-2"]);
-    bench.stream.add_rendition("360p", 3, Description::default());
+    bench.stream.set_ladder(vec![("360p".into(), Description::default())], 3);
     bench.source(3, 2.0);
     bench.rendition(3);
     assert_eq!(bench.listed("360p"), ["0", "-1", "-2", "3"]);
@@ -272,10 +272,56 @@ fn a_rung_that_a_new_ladder_lacks_is_not_waited_for() {
     let mut bench = Bench::new();
     bench.source(0, 2.0);
     bench.rendition(0);
-    bench.stream.retain_ladder(|_| false, 1);
+    bench.stream.set_ladder(Vec::new(), 1);
     bench.source(1, 2.0);
-    assert_eq!(bench.listed("360p"), ["0", "-1"]);
+    assert_eq!(bench.listed("360p"), ["0", "../source/1"]);
     assert!(!playlist::master(&bench.stream).unwrap().contains("360p"));
+}
+
+#[test]
+fn a_source_that_shrinks_and_grows_leaves_no_player_without_segments() {
+    let rungs = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Description::default())).collect();
+    let mut bench = Bench::new();
+    let segment = |bench: &mut Bench, number: u64, made: &[&str]| {
+        bench.source(number, 2.0);
+        for name in made {
+            bench.stream.set_init(name, Bytes::from(format!("{name} {}", made.len()))).unwrap();
+            bench.stream.add_part(name, number, 0, Bytes::from_static(b"part")).unwrap();
+            bench.stream.finish_segment(name, number, None).unwrap();
+        }
+    };
+    segment(&mut bench, 0, &["360p"]);
+    bench.stream.set_ladder(rungs(&["720p", "480p", "360p"]), 1);
+    bench.stream.break_at(1);
+    segment(&mut bench, 1, &["720p", "480p", "360p"]);
+    assert_eq!(bench.listed("720p"), ["../360p/0", "1"]);
+    bench.stream.set_ladder(rungs(&["480p", "360p"]), 2);
+    bench.stream.break_at(2);
+    segment(&mut bench, 2, &["360p"]);
+    assert_eq!(bench.listed("720p"), ["../360p/0", "1"], "it waits for the rung that stands in for it");
+    segment(&mut bench, 3, &["360p"]);
+    bench.stream.gap("480p", 2);
+    bench.stream.add_part("480p", 3, 0, Bytes::from_static(b"part")).unwrap();
+    bench.stream.finish_segment("480p", 3, None).unwrap();
+    bench.stream.set_ladder(rungs(&["720p", "480p", "360p"]), 4);
+    bench.stream.break_at(4);
+    segment(&mut bench, 4, &["720p", "480p", "360p"]);
+    assert_eq!(bench.listed("720p"), ["../360p/0", "1", "-../480p/2", "../480p/3", "4"]);
+    assert_eq!(bench.listed("480p"), ["../360p/0", "1", "-2", "3", "4"]);
+    assert_eq!(bench.listed("360p"), ["0", "1", "2", "3", "4"]);
+    let maps: Vec<_> =
+        bench.playlist("720p").lines().filter(|line| line.starts_with("#EXT-X-MAP")).map(str::to_owned).collect();
+    let map = |uri: &str| format!("#EXT-X-MAP:URI=\"{uri}?v=t\"");
+    let expected = ["../360p/init-1.mp4", "init-0.mp4", "init-0.mp4", "../480p/init-0.mp4", "init-0.mp4"].map(map);
+    assert_eq!(maps, expected);
+    // What was noted of ladders is forgotten with the segments that it was for.
+    for number in 5..100 {
+        bench.stream.set_ladder(rungs(if number % 2 == 0 { &["720p", "360p"] } else { &["360p"] }), number);
+        segment(&mut bench, number, if number % 2 == 0 { &["720p", "360p"] } else { &["360p"] });
+    }
+    assert!(bench.stream.ladders_noted() < 50, "{}", bench.stream.ladders_noted());
+    assert_eq!(bench.listed("720p").len(), WINDOW);
+    assert!(!bench.listed("720p").iter().any(|listed| listed.starts_with('-')));
 }
 
 #[test]
