@@ -21,5 +21,6 @@ mod ladder;
 mod liar;
 mod lost_transcoder;
 mod refusals;
+mod resized;
 mod roles;
 mod whip;
