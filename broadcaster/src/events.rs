@@ -43,14 +43,14 @@ pub enum IngestEvent {
     Started {
         /// Public name of the stream that the key stands for.
         key_name: String,
-        /// The video track. Ingest refuses streams without one for now.
+        /// The video track, absent in a stream of sound alone.
         video: Option<VideoTrack>,
         /// The audio track, absent in a video-only stream.
         audio: Option<AudioTrack>,
     },
     /// One access unit.
     Unit(AccessUnit),
-    /// The video configuration changed: what follows starts with an IDR of the new one.
+    /// The video configuration changed, or video joined late: what follows starts with an IDR of the new one.
     VideoConfig(VideoTrack),
     /// The audio configuration changed, or audio joined late.
     AudioConfig(AudioTrack),
@@ -63,7 +63,7 @@ pub enum IngestEvent {
     },
 }
 
-/// What the segmenter makes of a publication. Segments count from 0 and audio shares the numbers of video.
+/// What the segmenter makes of a publication. Segments count from 0 and audio shares the numbers of video, where there is video.
 #[derive(Debug, Clone)]
 pub enum SegmentEvent {
     /// A `ftyp`+`moov` that the video segments after it need.
@@ -119,6 +119,8 @@ pub enum SegmentEvent {
         duration: i64,
         /// Parts in it.
         parts: u32,
+        /// Where there is no video, the wall clock of its start, unix milliseconds: the stream's segments are then audio's.
+        alone: Option<i64>,
     },
     /// The encoding or the clock of the source changed: segment `seq` is the first after the break.
     Discontinuity {

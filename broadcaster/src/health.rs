@@ -193,7 +193,7 @@ impl Health {
             ));
         }
         let settled = self.began.is_some_and(|began| began + WINDOW <= now);
-        if settled && view.fps < LOW_FPS {
+        if settled && self.last[0].is_some() && view.fps < LOW_FPS {
             said.push(format!("{:.1} pictures a second arrive: motion will not be smooth", view.fps));
         }
         if settled && self.last[1].is_some() && view.audio_bitrate == 0 {

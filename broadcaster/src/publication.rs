@@ -114,7 +114,7 @@ impl Stream {
                 self.origin.set_ladder(&ladder, self.segment.0)?;
                 self.ladder.source(init, profiles);
             }
-            SegmentEvent::AudioInit(..) => self.status.set_audio(),
+            SegmentEvent::AudioInit(_, track) => self.status.set_audio(&track),
             SegmentEvent::VideoPart { seq, index, independent, bytes, .. } => {
                 if index == 0 {
                     self.segment = (seq, 0);
@@ -128,6 +128,14 @@ impl Stream {
                 self.status.source_segment(frames, duration, self.segment.1);
                 self.segment = (seq + 1, 0);
                 self.ladder.end();
+            }
+            SegmentEvent::AudioPart { bytes, .. } if self.status.is_sound_alone() => {
+                self.segment.1 += bytes.len() as u64;
+                self.status.source_part();
+            }
+            SegmentEvent::AudioSegmentEnd { seq, duration, alone: Some(_), .. } => {
+                self.status.source_segment(0, duration, self.segment.1);
+                self.segment = (seq + 1, 0);
             }
             SegmentEvent::AudioPart { .. }
             | SegmentEvent::AudioSegmentEnd { .. }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_hop::unix_now_ms;
-use millrace_media::cmaf::VideoTrack;
+use millrace_media::cmaf::{AudioTrack, VideoTrack};
 use millrace_tickets::Profile;
 use serde::Serialize;
 
@@ -44,6 +44,7 @@ struct Inner {
 #[derive(Debug, Clone, Serialize)]
 struct SourceInfo {
     codec: String,
+    /// Pixels; 0 of a stream of sound alone.
     width: u32,
     height: u32,
     fps: f64,
@@ -120,10 +121,16 @@ impl StreamStatus {
         });
     }
 
-    pub(crate) fn set_audio(&self) {
-        if let Some(source) = &mut self.inner().source {
-            source.audio = true;
-        }
+    /// Of a stream of sound alone it is the source.
+    pub(crate) fn set_audio(&self, track: &AudioTrack) {
+        let alone =
+            || SourceInfo { codec: track.codec_string(), width: 0, height: 0, fps: 0.0, bitrate: 0, audio: true };
+        self.inner().source.get_or_insert_with(alone).audio = true;
+    }
+
+    /// Whether no video has come.
+    pub(crate) fn is_sound_alone(&self) -> bool {
+        self.inner().source.as_ref().is_some_and(|source| source.height == 0)
     }
 
     pub(crate) fn set_ladder(&self, profiles: &[Profile]) {

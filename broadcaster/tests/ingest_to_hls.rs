@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Line, counts, media, push};
+use common::{Line, counts, media, push, tone};
 use std::time::Duration;
 
 /// Pushes a clip as it is and compares what comes out with what went in.
@@ -41,6 +41,26 @@ async fn a_clip_with_surround_sound_comes_out_whole() {
 #[tokio::test]
 async fn a_stream_without_audio_plays() {
     round_trip("bikes.mp4", false).await;
+}
+
+#[tokio::test]
+async fn sound_alone_plays() {
+    let line = Line::start().await;
+    let outcome = tone(&line.url("secret")).finish().await;
+    assert!(outcome.success, "{}", outcome.stderr);
+    let playlist = line.wait_until_of("demo", "audio", |playlist| playlist.contains("#EXT-X-ENDLIST")).await;
+    let master = line.get("/live/demo/master.m3u8").await.text;
+    assert!(master.contains("CODECS=\"mp4a.40.2\"\naudio/index.m3u8") && !master.contains("source"), "{master}");
+    assert!(
+        playlist.contains("#EXT-X-TARGETDURATION:2\n") && playlist.contains("#EXT-X-PROGRAM-DATE-TIME:"),
+        "{playlist}"
+    );
+    let heard = counts(&line.http("/live/demo/master.m3u8")).await;
+    // Frames of 1,024 samples, and the encoder's own first one.
+    assert_eq!((heard.video, heard.audio), (0, (12 * 48_000_usize).div_ceil(1024) + 1));
+    let errors = common::decode_errors(&line.http("/live/demo/master.m3u8")).await;
+    assert!(errors.is_empty(), "{errors}");
+    line.stop().await;
 }
 
 #[tokio::test]

@@ -47,15 +47,6 @@ async fn codecs_that_are_not_taken_are_named_and_refused() {
 }
 
 #[tokio::test]
-async fn an_audio_only_stream_is_refused_with_a_reason() {
-    let line = Line::start().await;
-    let outcome = lavfi(&["-vn", "-c:a", "aac"], &line.url("secret")).finish().await;
-    assert!(!outcome.success);
-    assert!(outcome.stderr.contains("audio-only"), "{}", outcome.stderr);
-    line.stop().await;
-}
-
-#[tokio::test]
 async fn a_player_is_turned_away() {
     let line = Line::start().await;
     let outcome = common::play(&line.url("secret")).finish().await;

@@ -68,7 +68,7 @@ function Row({ stream, selected, pick }: { stream: Told; selected: boolean; pick
           {s.state === "live" ? formatSpan(now - s.started_at) : `ran ${formatSpan((s.ended_at ?? now) - s.started_at)}`}
         </span>
       </span>
-      <span className="source num">{src ? [formatCodec(src.codec), `${src.width}×${src.height}`, formatFps(src.fps), formatBitrate(src.bitrate)].filter((x) => x !== NONE).join(" ") : "source not known yet"}{src && !src.audio && ", no audio"}</span>
+      <span className="source num">{src ? [formatCodec(src.codec), src.height ? `${src.width}×${src.height}` : "sound alone", formatFps(src.fps), formatBitrate(src.bitrate)].filter((x) => x !== NONE).join(" ") : "source not known yet"}{src && !src.audio && ", no audio"}</span>
       <span className="ladder">
         {s.renditions.map((r) => (
           <Chip key={r.name} tone={s.state === "live" ? (RENDITION_TONE[r.state] ?? "idle") : "idle"} title={`${r.name} ${r.state}, ${formatBitrate(r.bitrate)}`}>

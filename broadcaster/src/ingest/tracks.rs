@@ -14,18 +14,10 @@ use std::collections::VecDeque;
 const START_WAIT: i64 = TICKS_PER_SECOND;
 /// And how many bytes: two seconds at 16 Mb/s.
 const START_BYTES: usize = 4 << 20;
-/// Sound that is kept while a picture must come first, in units: a second.
-const START_SOUND: usize = 50;
+/// Sound that is kept while a picture must come first, in units: a second at 96 kHz.
+const START_SOUND: usize = 100;
 /// The least step between two decoding times, ticks: RTMP's resolution, one millisecond.
 const LEAST_STEP: i64 = 90;
-
-/// Why a publication cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum TracksError {
-    /// Audio without video.
-    #[error("audio-only streams are not served yet: add a video track")]
-    NoVideo,
-}
 
 /// Whether a track is waited for before the stream starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,7 +120,7 @@ impl Tracks {
     }
 
     /// The configuration of the video that follows. The same again changes nothing.
-    pub fn video_config(&mut self, track: VideoTrack) -> Result<(), TracksError> {
+    pub fn video_config(&mut self, track: VideoTrack) {
         if self.video.track.as_ref() != Some(&track) {
             self.video.track = Some(track.clone());
             self.reconfigured(TrackKind::Video, IngestEvent::VideoConfig(track));
@@ -137,7 +129,7 @@ impl Tracks {
     }
 
     /// The configuration of the audio that follows. The same again changes nothing.
-    pub fn audio_config(&mut self, track: AudioTrack) -> Result<(), TracksError> {
+    pub fn audio_config(&mut self, track: AudioTrack) {
         if self.audio.track.as_ref() != Some(&track) {
             self.audio.track = Some(track.clone());
             self.reconfigured(TrackKind::Audio, IngestEvent::AudioConfig(track));
@@ -146,16 +138,16 @@ impl Tracks {
     }
 
     /// Takes one unit; `key` says whether decoding can start there. Media before its configuration is left out: nobody could decode it.
-    pub fn unit(&mut self, kind: TrackKind, stamp: Stamp, key: bool, data: Bytes) -> Result<(), TracksError> {
+    pub fn unit(&mut self, kind: TrackKind, stamp: Stamp, key: bool, data: Bytes) {
         let (dts, pts) = match kind {
             TrackKind::Video if self.video.track.is_some() => self.video.place(stamp),
             TrackKind::Audio if self.audio.track.is_some() => self.audio.place(stamp),
-            _ => return Ok(()),
+            _ => return,
         };
         let unit = AccessUnit { track: kind, dts, pts, key, data };
         if self.started {
             self.out.push_back(IngestEvent::Unit(unit));
-            return Ok(());
+            return;
         }
         self.held_bytes += unit.data.len();
         self.held.push_back(unit);
@@ -183,9 +175,9 @@ impl Tracks {
         }
     }
 
-    fn try_start(&mut self) -> Result<(), TracksError> {
+    fn try_start(&mut self) {
         if self.started {
-            return Ok(());
+            return;
         }
         let span = match (self.held.front(), self.held.back()) {
             (Some(first), Some(last)) => (last.dts - first.dts).abs(),
@@ -200,8 +192,8 @@ impl Tracks {
         let ready = match (&self.video.track, &self.audio.track) {
             (Some(_), Some(_)) => true,
             (Some(_), None) => given_up(self.audio.expect),
-            (None, Some(_)) if given_up(self.video.expect) => return Err(TracksError::NoVideo),
-            (None, _) => false,
+            (None, Some(_)) => given_up(self.video.expect),
+            (None, None) => false,
         };
         if ready {
             self.started = true;
@@ -213,7 +205,6 @@ impl Tracks {
             // Sound before the first picture: only the newest is worth keeping.
             self.held_bytes -= self.held.pop_front().map_or(0, |unit| unit.data.len());
         }
-        Ok(())
     }
 }
 
@@ -265,12 +256,12 @@ mod tests {
     #[test]
     fn both_tracks_are_waited_for_and_nothing_is_lost() {
         let mut tracks = Tracks::new("demo");
-        tracks.unit(TrackKind::Audio, stamp(0, None), true, Bytes::new()).unwrap();
-        tracks.video_config(video()).unwrap();
-        tracks.unit(TrackKind::Video, stamp(0, None), true, Bytes::new()).unwrap();
+        tracks.unit(TrackKind::Audio, stamp(0, None), true, Bytes::new());
+        tracks.video_config(video());
+        tracks.unit(TrackKind::Video, stamp(0, None), true, Bytes::new());
         assert!(!tracks.started());
-        tracks.audio_config(audio()).unwrap();
-        tracks.unit(TrackKind::Audio, stamp(450, None), true, Bytes::new()).unwrap();
+        tracks.audio_config(audio());
+        tracks.unit(TrackKind::Audio, stamp(450, None), true, Bytes::new());
         let events = events(&mut tracks);
         assert!(
             matches!(&events[0], IngestEvent::Started { video: Some(_), audio: Some(_), key_name } if key_name == "demo")
@@ -283,10 +274,10 @@ mod tests {
         for (expect, units) in [(Expect::May, 31), (Expect::Not, 1)] {
             let mut tracks = Tracks::new("demo");
             tracks.expect(TrackKind::Audio, expect);
-            tracks.video_config(video()).unwrap();
+            tracks.video_config(video());
             let mut count = 0;
             while !tracks.started() {
-                tracks.unit(TrackKind::Video, stamp(count * 3000, None), true, Bytes::new()).unwrap();
+                tracks.unit(TrackKind::Video, stamp(count * 3000, None), true, Bytes::new());
                 count += 1;
             }
             assert_eq!(count, units);
@@ -294,28 +285,38 @@ mod tests {
         }
         let mut tracks = Tracks::new("demo");
         tracks.expect(TrackKind::Video, Expect::Must);
-        tracks.audio_config(audio()).unwrap();
+        tracks.audio_config(audio());
         for count in 0..1000 {
-            tracks.unit(TrackKind::Audio, stamp(count * 1920, None), true, Bytes::from_static(b"raw")).unwrap();
+            tracks.unit(TrackKind::Audio, stamp(count * 1920, None), true, Bytes::from_static(b"raw"));
         }
-        tracks.video_config(video()).unwrap();
+        tracks.video_config(video());
         let times = times(&mut tracks);
         assert_eq!(times.len(), START_SOUND);
         assert_eq!(times.last(), Some(&(999 * 1920, 999 * 1920)));
     }
 
     #[test]
-    fn an_audio_only_stream_is_refused_with_a_reason() {
-        let mut tracks = Tracks::new("demo");
-        tracks.audio_config(audio()).unwrap();
-        let told = (0..60).find_map(|n| tracks.unit(TrackKind::Audio, stamp(n * 1920, None), true, Bytes::new()).err());
-        assert!(matches!(told, Some(TracksError::NoVideo)));
+    fn sound_alone_is_a_stream_too_and_pictures_may_join_it() {
+        for rate in [8_000, 48_000, 96_000] {
+            let mut tracks = Tracks::new("demo");
+            tracks.audio_config(AudioTrack { sample_rate: rate, ..audio() });
+            let step = 1024 * TICKS_PER_SECOND / i64::from(rate);
+            let units = (0..).find(|n| {
+                tracks.unit(TrackKind::Audio, stamp(n * step, None), true, Bytes::new());
+                tracks.started()
+            });
+            assert!((START_WAIT..START_WAIT + 2 * step).contains(&(units.unwrap() * step)));
+            tracks.video_config(video());
+            let events = events(&mut tracks);
+            assert!(matches!(&events[0], IngestEvent::Started { video: None, audio: Some(_), .. }));
+            assert!(matches!(events.last(), Some(IngestEvent::VideoConfig(_))));
+        }
     }
 
     fn video_only() -> Tracks {
         let mut tracks = Tracks::new("demo");
         tracks.expect(TrackKind::Audio, Expect::Not);
-        tracks.video_config(video()).unwrap();
+        tracks.video_config(video());
         tracks
     }
 
@@ -323,7 +324,7 @@ mod tests {
     fn standing_times_are_moved_by_the_least_and_large_steps_passed_on() {
         let mut tracks = video_only();
         for time in [0, 3600, 3600, 3510, 7200, 900_000, 0] {
-            tracks.unit(TrackKind::Video, stamp(time, time), true, Bytes::new()).unwrap();
+            tracks.unit(TrackKind::Video, stamp(time, time), true, Bytes::new());
         }
         let times: Vec<i64> = times(&mut tracks).into_iter().map(|(dts, _)| dts).collect();
         assert_eq!(times, [0, 3600, 3690, 3780, 7200, 900_000, 0]);
@@ -333,7 +334,7 @@ mod tests {
     fn missing_times_are_what_the_neighbours_make_likely() {
         let mut tracks = video_only();
         for stamp in [stamp(0, 3600), stamp(None, 3600), stamp(7200, None), stamp(None, None), stamp(14_400, 0)] {
-            tracks.unit(TrackKind::Video, stamp, true, Bytes::new()).unwrap();
+            tracks.unit(TrackKind::Video, stamp, true, Bytes::new());
         }
         assert_eq!(times(&mut tracks), [(0, 3600), (3600, 3600), (7200, 7200), (10_800, 10_800), (14_400, 14_400)]);
     }
@@ -341,11 +342,11 @@ mod tests {
     #[test]
     fn a_changed_configuration_is_an_event_and_a_repeated_one_is_not() {
         let mut tracks = video_only();
-        tracks.unit(TrackKind::Video, stamp(0, 0), true, Bytes::new()).unwrap();
-        tracks.video_config(video()).unwrap();
+        tracks.unit(TrackKind::Video, stamp(0, 0), true, Bytes::new());
+        tracks.video_config(video());
         assert_eq!(events(&mut tracks).len(), 2);
-        tracks.video_config(VideoTrack { width: 32, ..video() }).unwrap();
-        tracks.audio_config(audio()).unwrap();
+        tracks.video_config(VideoTrack { width: 32, ..video() });
+        tracks.audio_config(audio());
         assert!(matches!(events(&mut tracks)[..], [IngestEvent::VideoConfig(_), IngestEvent::AudioConfig(_)]));
     }
 

@@ -189,7 +189,7 @@ impl StreamHandle {
                 SegmentEvent::VideoInit(bytes, track) => {
                     let (width, height) = (track.width.into(), track.height.into());
                     let about = Description { codec: track.codec_string(), width, height, ..Description::default() };
-                    stream.add_rendition(SOURCE, self.base, about);
+                    stream.add_rendition(SOURCE, stream.next_number(), about); // it may join a stream of sound
                     stream.set_init(SOURCE, bytes.clone())
                 }
                 SegmentEvent::AudioInit(bytes, track) => {
@@ -204,13 +204,17 @@ impl StreamHandle {
                 }
                 SegmentEvent::VideoSegmentEnd { seq, duration, frames, independent, program_date_time, .. } => {
                     let slot = Slot::new(self.base + seq, *duration, *program_date_time, *independent);
-                    stream.finish_source(slot, *frames, Instant::now())
+                    stream.finish_source(SOURCE, slot, *frames, Instant::now())
                 }
                 SegmentEvent::AudioPart { seq, index, bytes, .. } => {
                     stream.add_part(AUDIO, self.base + seq, *index, bytes.clone())
                 }
-                SegmentEvent::AudioSegmentEnd { seq, duration, .. } => {
+                SegmentEvent::AudioSegmentEnd { seq, duration, alone: None, .. } => {
                     stream.finish_segment(AUDIO, self.base + seq, Some(*duration))
+                }
+                SegmentEvent::AudioSegmentEnd { seq, duration, alone: Some(date), .. } => {
+                    let slot = Slot::new(self.base + seq, *duration, *date, true);
+                    stream.finish_source(AUDIO, slot, 0, Instant::now())
                 }
                 SegmentEvent::Discontinuity { seq } => {
                     stream.break_at(self.base + seq);

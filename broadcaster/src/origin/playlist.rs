@@ -10,11 +10,23 @@ const VERSION: u32 = 8;
 /// What constant-bitrate encoders overshoot in one segment; used for a rendition that has no segment yet.
 const UNMEASURED_MARGIN: u64 = 11; // tenths
 
-/// The master playlist, once the source has a segment to measure; `None` before.
+/// The master playlist, once what the publisher sends has a segment to measure; `None` before.
 pub(super) fn master(stream: &Stream) -> Option<String> {
-    let source = stream.renditions.get(SOURCE).filter(|source| source.is_active() && source.peak > 0)?;
-    let audio = stream.renditions.get(AUDIO).filter(|audio| audio.is_active());
+    let active = |name: &str| stream.renditions.get(name).filter(|rendition| rendition.is_active());
+    let (source, audio) = (active(SOURCE), active(AUDIO));
     let mut text = header(stream.is_independent(SOURCE));
+    let Some(source) = source else {
+        let sound = audio.filter(|audio| audio.peak > 0)?;
+        let (peak, average, codec) = (sound.peak, sound.average(), &sound.about.codec);
+        let _ = writeln!(
+            text,
+            "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"\naudio/index.m3u8"
+        );
+        return Some(text);
+    };
+    if source.peak == 0 {
+        return None;
+    }
     if let Some(audio) = audio {
         let _ = writeln!(
             text,

@@ -221,9 +221,7 @@ impl Stream {
     pub(super) fn add_rendition(&mut self, name: &str, from: u64, about: Description) {
         let rendition = self.renditions.entry(name.to_owned()).or_default();
         if !rendition.is_active() {
-            // Where it was absent, players may have been shown that.
-            let from = if rendition.made.is_empty() { from } else { from.max(self.next_number) };
-            rendition.made.insert(from, true);
+            rendition.made.insert(from.max(self.next_number), true); // what is finished may have been shown to players
         }
         rendition.about = about;
         if name != AUDIO && !self.ladder.iter().any(|known| known == name) {
@@ -350,8 +348,15 @@ impl Stream {
         Ok(())
     }
 
-    /// Finishes a segment of the source, of which number, duration, date and independence are given, and so opens its slot.
-    pub(super) fn finish_source(&mut self, mut slot: Slot, frames: u32, now: Instant) -> Result<(), OriginError> {
+    /// Finishes a segment of what the publisher sent, of which number, duration, date and independence are given, and so opens its
+    /// slot. `name` is the source's, or that of audio where there is no video.
+    pub(super) fn finish_source(
+        &mut self,
+        name: &str,
+        mut slot: Slot,
+        frames: u32,
+        now: Instant,
+    ) -> Result<(), OriginError> {
         let Slot { number, duration, .. } = slot;
         if number != self.next_number {
             return Err(OriginError::SegmentOrder { number, expected: self.next_number });
@@ -362,13 +367,13 @@ impl Stream {
             let seconds = duration / TICKS_PER_SECOND;
             tracing::warn!(number, seconds, target, "segment is longer than the playlist allows and is left out");
         }
-        if duration > 0 && (self.frame_rate.is_none() || std::mem::take(&mut self.measure_rate)) {
+        if duration > 0 && frames > 0 && (self.frame_rate.is_none() || std::mem::take(&mut self.measure_rate)) {
             self.frame_rate = Some(f64::from(frames) * TICKS_PER_SECOND as f64 / duration as f64);
         }
         slot.discontinuity = self.breaks.remove(&number);
         self.slots.push_back(slot);
         self.next_number += 1;
-        self.finish_segment(SOURCE, number, None)?;
+        self.finish_segment(name, number, None)?;
         self.delist(self.next_number.saturating_sub(WINDOW as u64), now);
         self.evict(now);
         Ok(())

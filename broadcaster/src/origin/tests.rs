@@ -46,7 +46,7 @@ impl Bench {
             self.stream.add_part(name, number, 0, Bytes::from(vec![0; 1000])).unwrap();
         }
         let slot = Slot::new(number, ticks, number as i64 * 2000, true);
-        self.stream.finish_source(slot, 60, self.now).unwrap();
+        self.stream.finish_source(SOURCE, slot, 60, self.now).unwrap();
         self.stream.finish_segment(AUDIO, number, Some(ticks + 500)).unwrap();
     }
 
@@ -338,6 +338,34 @@ fn the_master_lists_source_and_ladder_with_audio_once_the_source_is_measured() {
     assert!(variants[0].contains("RESOLUTION=1280x720,FRAME-RATE=30.000,AUDIO=\"audio\""), "{text}");
     assert!(variants[1].contains("BANDWIDTH=1103988"), "{text}");
     assert!(text.contains("#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\"") && text.contains("CHANNELS=\"2\""));
+}
+
+#[test]
+fn sound_alone_is_listed_and_pictures_may_join_it() {
+    let now = Instant::now();
+    let mut stream = Stream::new("t".into());
+    stream.begin(now);
+    stream.add_rendition(AUDIO, 0, Description { codec: "mp4a.40.2".into(), channels: 2, ..Description::default() });
+    stream.set_init(AUDIO, Bytes::from_static(b"init")).unwrap();
+    assert!(playlist::master(&stream).is_none());
+    let sound = |stream: &mut Stream, number: u64| {
+        stream.add_part(AUDIO, number, 0, Bytes::from(vec![0; 1000])).unwrap();
+        stream.finish_source(AUDIO, Slot::new(number, 2 * SECOND, 0, true), 0, now).unwrap();
+    };
+    sound(&mut stream, 0);
+    sound(&mut stream, 1);
+    let text = playlist::master(&stream).unwrap();
+    assert!(text.ends_with("BANDWIDTH=4000,AVERAGE-BANDWIDTH=4000,CODECS=\"mp4a.40.2\"\naudio/index.m3u8\n"), "{text}");
+    let mut bench = Bench { stream, now };
+    assert_eq!(bench.listed(AUDIO), ["0", "1"]);
+
+    bench.stream.break_at(2);
+    bench.stream.add_rendition(SOURCE, 0, Description { codec: "avc1.64001f".into(), ..Description::default() });
+    bench.stream.set_init(SOURCE, Bytes::from_static(b"init")).unwrap();
+    bench.source(2, 2.0);
+    assert_eq!(bench.listed(AUDIO), ["0", "1", "2"]);
+    assert_eq!(bench.listed(SOURCE), ["-0", "-1", "2"]);
+    assert!(playlist::master(&bench.stream).unwrap().contains("AUDIO=\"audio\"\nsource/index.m3u8"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Times count samples: RTMP's milliseconds would make every frame a little too long or too short. Only when the publisher's
 //! clock and the count differ by more than [`RESYNC_MS`] does the count give in, by a hole or by a dropped frame.
 
-use super::{PART_TARGET, START, SegmenterError};
+use super::{PART_TARGET, SEGMENT_TARGET, START, SegmenterError};
 use crate::events::{AccessUnit, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP};
 use crate::ingest::aac;
 use millrace_media::cmaf::{self, AudioTrack, Sample};
@@ -33,6 +33,8 @@ pub(super) struct Audio {
     parts: u32,
     /// The configuration has changed: nothing more belongs here.
     closed: bool,
+    /// Without video, the wall clock in unix milliseconds of output time 0.
+    alone: Option<i64>,
 }
 
 impl Audio {
@@ -50,7 +52,31 @@ impl Audio {
             segment_start: None,
             parts: 0,
             closed: false,
+            alone: None,
         }
+    }
+
+    /// Audio of a stream without video from segment `seq` on, which begins at `start` (output ticks).
+    pub(super) fn alone(track: &AudioTrack, seq: u64, start: i64, now_ms: i64) -> Self {
+        Self { alone: Some(now_ms - start / 90), ..Self::new(track, seq, start, false) }
+    }
+
+    /// Takes one frame of a stream without video. A segment ends with the frame that comes nearest to its target.
+    pub(super) fn take_alone(
+        &mut self,
+        unit: AccessUnit,
+        shift: i64,
+        out: &mut Vec<SegmentEvent>,
+    ) -> Result<(), SegmenterError> {
+        let start = self.segment_start.map_or(unit.dts + shift, |start| self.ticks(start));
+        if unit.dts + shift - start + self.ticks(self.frame) / 2 >= SEGMENT_TARGET {
+            self.boundary(self.seq + 1, unit.dts + shift);
+        }
+        self.take(unit, shift, out)
+    }
+
+    pub(super) fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// Output time in ticks at which what was written ends, rounded up.
@@ -179,11 +205,13 @@ impl Audio {
 
     fn end_segment(&mut self, out: &mut Vec<SegmentEvent>) -> Result<(), SegmenterError> {
         self.end_part(out)?;
-        let duration = match (self.segment_start.take(), self.next) {
+        let began = self.segment_start.take();
+        let duration = match (began, self.next) {
             (Some(start), Some(next)) => self.ticks(next) - self.ticks(start),
             _ => 0,
         };
-        out.push(SegmentEvent::AudioSegmentEnd { seq: self.seq, duration, parts: self.parts });
+        let alone = self.alone.map(|epoch_ms| epoch_ms + began.map_or(0, |start| self.ticks(start) / 90));
+        out.push(SegmentEvent::AudioSegmentEnd { seq: self.seq, duration, parts: self.parts, alone });
         self.parts = 0;
         Ok(())
     }

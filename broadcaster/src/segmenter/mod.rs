@@ -1,6 +1,7 @@
 //! The segmenter: access units in, CMAF segments and parts out. Sans-IO: it reads no clock and waits for nothing.
 //!
 //! Video decides. A segment begins with an IDR and ends before the first IDR past the target; audio is cut at the same times.
+//! Without video, audio is cut every two seconds.
 //! Where no IDR comes in time, it ends without one: the source plays on, and what follows until the next IDR has no renditions,
 //! since nobody could decode it alone.
 //!
@@ -51,9 +52,6 @@ const MAX_HELD_AUDIO: usize = 500;
 /// Why a stream cannot go on. The message is for its publisher.
 #[derive(Debug, thiserror::Error)]
 pub enum SegmenterError {
-    /// The stream has no video.
-    #[error("the stream has no video track: audio-only streams are not served yet")]
-    NoVideo,
     /// No keyframe for too long.
     #[error("no keyframe for {0} s, the limit is {MAX_GOP_SECONDS} s: set the encoder's keyframe interval to 2 s")]
     NoKeyframe(i64),
@@ -68,6 +66,8 @@ pub struct Segmenter {
     video: Option<VideoTrack>,
     audio: Option<AudioTrack>,
     epoch: Option<Epoch>,
+    /// The epoch of a stream without video.
+    alone: Option<Alone>,
     /// Audio ahead of video, in input time. It outlives epochs: audio may cross a break before video does.
     held: VecDeque<AccessUnit>,
     /// Where the next epoch begins in output time.
@@ -92,19 +92,31 @@ struct Epoch {
     audio: Option<Audio>,
 }
 
+/// As [`Epoch`], without video.
+struct Alone {
+    shift: i64,
+    last: i64,
+    audio: Audio,
+}
+
 impl Segmenter {
     /// Takes one event. `now_ms` is the wall clock in unix milliseconds, which dates the segments.
     pub fn push(&mut self, now_ms: i64, event: IngestEvent) -> Result<Vec<SegmentEvent>, SegmenterError> {
         match event {
             IngestEvent::Started { video, audio, .. } => {
-                (self.video, self.audio) = (Some(video.ok_or(SegmenterError::NoVideo)?), audio);
+                (self.video, self.audio) = (video, audio);
                 self.broken = true;
             }
             IngestEvent::Unit(unit) if unit.track == TrackKind::Video => self.video_unit(now_ms, unit)?,
-            IngestEvent::Unit(unit) => self.audio_unit(unit)?,
+            IngestEvent::Unit(unit) if self.video.is_some() => self.audio_unit(unit)?,
+            IngestEvent::Unit(unit) => self.sound_alone(now_ms, unit)?,
             IngestEvent::VideoConfig(track) => {
                 self.close_epoch()?;
                 self.video = Some(track);
+            }
+            IngestEvent::AudioConfig(track) if self.video.is_none() => {
+                self.close_epoch()?;
+                self.audio = Some(track);
             }
             IngestEvent::AudioConfig(track) => {
                 // Audio of the new configuration waits for the next keyframe: all tracks break at the same segment.
@@ -178,9 +190,34 @@ impl Segmenter {
         }
     }
 
+    /// Takes one frame of a stream that has no video.
+    fn sound_alone(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
+        if self.alone.as_ref().is_some_and(|alone| (unit.dts - alone.last).abs() > TIMELINE_JUMP) {
+            self.close_epoch()?;
+        }
+        if self.alone.is_none() {
+            let Some(track) = &self.audio else { return Ok(()) };
+            let base = self.next_base.unwrap_or(START);
+            if self.next_base.is_some() {
+                self.out.push(SegmentEvent::Discontinuity { seq: self.next_seq });
+            }
+            self.out.push(SegmentEvent::AudioInit(cmaf::write_init(&Track::Audio(track.clone()))?, track.clone()));
+            let audio = Audio::alone(track, self.next_seq, base, now_ms);
+            self.alone = Some(Alone { shift: base - unit.dts, last: unit.dts, audio });
+        }
+        let Some(alone) = &mut self.alone else { return Ok(()) };
+        alone.last = unit.dts;
+        alone.audio.take_alone(unit, alone.shift, &mut self.out)
+    }
+
     /// Writes all that is complete. The epoch is over; its successor waits for an IDR.
     fn close_epoch(&mut self) -> Result<(), SegmenterError> {
         self.broken = true;
+        if let Some(mut alone) = self.alone.take() {
+            alone.audio.finish(&mut self.held, alone.shift, alone.last, &mut self.out)?;
+            self.next_seq = alone.audio.seq() + 1;
+            self.next_base = Some(alone.audio.end());
+        }
         let Some(mut epoch) = self.epoch.take() else { return Ok(()) };
         epoch.video.flush_last(&mut self.out)?;
         epoch.video.end_segment(&mut self.out)?;

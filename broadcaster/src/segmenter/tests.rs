@@ -318,6 +318,42 @@ fn a_segment_of_too_many_bytes_is_cut_without_a_keyframe() {
 }
 
 #[test]
+fn sound_alone_is_cut_every_two_seconds_until_pictures_join_it() {
+    for rate in [44_100, 48_000] {
+        let mut segmenter = Segmenter::default();
+        let start = IngestEvent::Started { key_name: "demo".into(), video: None, audio: Some(audio_track(rate)) };
+        let frame = |n: i64| sound(5_000 + frame_ms(n, i64::from(rate), 1024));
+        let until = |ms: i64| ms * i64::from(rate) / 1024 / 1000;
+        let mut events = run(&mut segmenter, std::iter::once(start).chain((0..until(11_000)).map(frame)));
+        let alone: Vec<_> = events
+            .iter()
+            .filter_map(|event| match *event {
+                SegmentEvent::AudioSegmentEnd { seq, duration, alone, .. } => {
+                    Some((seq, duration / 900, alone.unwrap()))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(alone.len(), 5);
+        for (n, (seq, duration, date)) in alone.iter().enumerate() {
+            assert_eq!(*seq, n as u64);
+            assert!((198..202).contains(duration), "{alone:?}");
+            assert!((date - 1_000_000 - n as i64 * 2_000).abs() < 30, "{alone:?}");
+        }
+        // The camera comes on.
+        let pictures = (0..100).map(|n| picture(16_000 + n * 40, n % 50 == 10));
+        events.extend(run(&mut segmenter, std::iter::once(IngestEvent::VideoConfig(video_track())).chain(pictures)));
+        events.extend(run(&mut segmenter, (until(11_000)..until(15_000)).map(frame)));
+        events.extend(run(&mut segmenter, [IngestEvent::Ended { clean: true }]));
+        assert_eq!(segments(&events).iter().map(|s| s.0).collect::<Vec<_>>(), [6, 7]);
+        assert_eq!(audio_segments(&events).iter().map(|s| s.0).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
+        assert_eq!(events.iter().filter(|e| matches!(e, SegmentEvent::Discontinuity { seq: 6 })).count(), 1);
+        let samples = samples(&events, TrackKind::Audio);
+        assert!(samples.windows(2).all(|pair| pair[0].dts < pair[1].dts));
+    }
+}
+
+#[test]
 fn program_date_time_follows_media_time_from_the_clock_at_the_start() {
     let events = run(
         &mut Segmenter::default(),

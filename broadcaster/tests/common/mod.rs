@@ -131,9 +131,14 @@ impl Line {
         self.wait(|seen| seen.ends.len() >= count).await;
     }
 
-    /// Until a source playlist satisfies a condition. Each answer of the server is a new look; the server makes early ones wait.
+    /// Until a source playlist satisfies a condition.
     pub async fn wait_until(&self, name: &str, condition: impl Fn(&str) -> bool) -> String {
-        let path = format!("/live/{name}/source/index.m3u8");
+        self.wait_until_of(name, "source", condition).await
+    }
+
+    /// Until a rendition's playlist satisfies a condition. Each answer of the server is a new look; the server makes early ones wait.
+    pub async fn wait_until_of(&self, name: &str, rendition: &str, condition: impl Fn(&str) -> bool) -> String {
+        let path = format!("/live/{name}/{rendition}/index.m3u8");
         let look = async {
             let mut poll = tokio::time::interval(Duration::from_millis(50));
             loop {
@@ -265,6 +270,13 @@ pub fn push(file: &Path, url: &str, args: &[&str]) -> Push {
 pub fn lavfi(args: &[&str], url: &str) -> Push {
     let mut push = push(Path::new("testsrc2=s=320x240:r=30:d=20"), url, args);
     push.before = strings(&["-re", "-f", "lavfi", "-i", "sine=d=20", "-re", "-f", "lavfi"]);
+    push
+}
+
+/// Pushes twelve seconds of a tone without a picture, as fast as they are taken.
+pub fn tone(url: &str) -> Push {
+    let mut push = push(Path::new("sine=d=12:r=48000"), url, &["-c:a", "aac"]);
+    push.before = strings(&["-f", "lavfi"]);
     push
 }
 

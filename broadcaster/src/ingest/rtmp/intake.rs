@@ -4,7 +4,7 @@ use super::amf0::Value;
 use super::flv::{FlvError, Tag};
 use crate::events::{IngestEvent, TrackKind};
 use crate::ingest::aac::{self, AacError};
-use crate::ingest::tracks::{Expect, Stamp, Tracks, TracksError, Unwrap};
+use crate::ingest::tracks::{Expect, Stamp, Tracks, Unwrap};
 use millrace_media::cmaf::{CmafError, VideoTrack};
 use millrace_media::h264;
 
@@ -26,9 +26,6 @@ pub enum IntakeError {
     /// NAL lengths that do not add up.
     #[error("an h.264 picture is malformed: its nal lengths do not fit its size")]
     Picture,
-    /// Tracks that make no stream.
-    #[error(transparent)]
-    Tracks(#[from] TracksError),
 }
 
 /// State of one publication.
@@ -64,8 +61,8 @@ impl Intake {
     /// Takes one tag with its RTMP timestamp.
     pub fn tag(&mut self, timestamp: u32, tag: Tag) -> Result<(), IntakeError> {
         match tag {
-            Tag::VideoConfig(record) => self.tracks.video_config(VideoTrack::h264(record)?)?,
-            Tag::AudioConfig(config) => self.tracks.audio_config(aac::track(config)?)?,
+            Tag::VideoConfig(record) => self.tracks.video_config(VideoTrack::h264(record)?),
+            Tag::AudioConfig(config) => self.tracks.audio_config(aac::track(config)?),
             Tag::Video { composition_ms, data } if self.tracks.video().is_some() => {
                 if h264::nals(&data).any(|nal| nal.is_err()) {
                     return Err(IntakeError::Picture);
@@ -73,11 +70,11 @@ impl Intake {
                 let dts = self.clock.at(timestamp.into()) * TICKS_PER_MS;
                 let pts = dts + i64::from(composition_ms) * TICKS_PER_MS;
                 let stamp = Stamp { dts: Some(dts), pts: Some(pts) };
-                self.tracks.unit(TrackKind::Video, stamp, h264::is_idr(&data), data)?;
+                self.tracks.unit(TrackKind::Video, stamp, h264::is_idr(&data), data);
             }
             Tag::Audio(data) if self.tracks.audio().is_some() => {
                 let time = self.clock.at(timestamp.into()) * TICKS_PER_MS;
-                self.tracks.unit(TrackKind::Audio, Stamp { dts: Some(time), pts: None }, true, data)?;
+                self.tracks.unit(TrackKind::Audio, Stamp { dts: Some(time), pts: None }, true, data);
             }
             // Media before its configuration can be decoded by nobody.
             Tag::Video { .. } | Tag::Audio(_) | Tag::End | Tag::Skip => {}

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::picture::{Assembler, Picture};
 use super::reorder::{Packet, Reorder};
 use crate::events::{IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
-use crate::ingest::tracks::{Expect, Stamp, Tracks, TracksError};
+use crate::ingest::tracks::{Expect, Stamp, Tracks};
 use bytes::Bytes;
 use millrace_media::AvError;
 use millrace_media::audio::OpusToAac;
@@ -34,9 +34,6 @@ pub(super) enum IntakeError {
     /// B-frames.
     #[error("pictures come in another order than they are shown: switch B-frames off in the encoder")]
     Reordered,
-    /// Tracks that make no stream.
-    #[error(transparent)]
-    Tracks(#[from] TracksError),
 }
 
 /// What the log says of a publication at its end.
@@ -141,7 +138,7 @@ impl Intake {
             self.picture(picture, now)?;
         }
         while let Some((_, packet)) = self.audio.as_mut().and_then(|audio| audio.order.pop(now)) {
-            self.sound(packet.timestamp, &packet.payload)?;
+            self.sound(packet.timestamp, &packet.payload);
         }
         Ok(())
     }
@@ -198,29 +195,29 @@ impl Intake {
             video.last_key = Some(now);
         }
         if let Some(track) = configured {
-            self.tracks.video_config(track)?;
+            self.tracks.video_config(track);
         }
         self.counts.pictures += 1;
-        Ok(self.tracks.unit(TrackKind::Video, Stamp { dts: Some(dts), pts: None }, picture.key, picture.data)?)
+        self.tracks.unit(TrackKind::Video, Stamp { dts: Some(dts), pts: None }, picture.key, picture.data);
+        Ok(())
     }
 
-    fn sound(&mut self, timestamp: u32, payload: &[u8]) -> Result<(), IntakeError> {
-        let Some(audio) = &mut self.audio else { return Ok(()) };
-        let Some(pts) = self.clock.audio(timestamp) else { return Ok(()) };
+    fn sound(&mut self, timestamp: u32, payload: &[u8]) {
+        let Some(audio) = &mut self.audio else { return };
+        let Some(pts) = self.clock.audio(timestamp) else { return };
         let frames = match audio.codec.push(pts, payload) {
             Ok(frames) => frames,
             Err(error) => {
                 tracing::debug!(stream = %self.name, %error, "a packet of sound is left out");
-                return Ok(());
+                return;
             }
         };
         for frame in frames {
-            self.tracks.audio_config(audio.codec.track().clone())?;
+            self.tracks.audio_config(audio.codec.track().clone());
             let time = frame.pts * TICKS_PER_SECOND / i64::from(millrace_media::audio::SAMPLE_RATE);
             let stamp = Stamp { dts: Some(time), pts: None };
-            self.tracks.unit(TrackKind::Audio, stamp, true, frame.data)?;
+            self.tracks.unit(TrackKind::Audio, stamp, true, frame.data);
         }
-        Ok(())
     }
 }
 
