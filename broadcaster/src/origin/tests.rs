@@ -14,7 +14,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut bench = Self { stream: Stream::new("t".into()), now: Instant::now() };
+        let mut bench = Self { stream: Stream::new("t".into(), LINGER), now: Instant::now() };
         bench.publish();
         bench
     }
