@@ -110,7 +110,7 @@ pub const DOCS: &[(&str, &str)] = &[
         "URL that is asked, by a signed POST, whether a publisher may publish, under which name and with which ladder; empty for none",
     ),
     ("auth_webhook_secret", "what the webhook's requests are signed with, 16 characters or more"),
-    ("auth_webhook_ms", "how long the webhook may take, ms, 10000 at most"),
+    ("auth_webhook_ms", "how long the webhook may take, ms, 8000 at most"),
     (
         "auth_webhook_fail_open",
         "whether keys that this node itself knows let publishers in while the webhook does not answer as it should",

@@ -36,7 +36,7 @@ const MOST_REASON: usize = 200;
 /// The shortest secret, bytes.
 const LEAST_SECRET: usize = 16;
 /// The longest time for an answer: publishers give up by then, and a node that stops waits for it.
-const MOST_TIME: Duration = Duration::from_secs(10);
+const MOST_TIME: Duration = Duration::from_secs(8);
 /// What a publisher is told without a reason.
 const NO_REASON: &str = "the server's operator does not allow this stream";
 
@@ -148,7 +148,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// The program at `url`, which may take `limit`, asked under `secret`.
+    /// The program at `url`, which may take `limit`, asked under `secret`. The process must have its TLS provider by now.
     pub fn new(url: &str, secret: &str, limit: Duration) -> Result<Self, WebhookConfigError> {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let url = url.ok_or(WebhookConfigError::Url)?;

@@ -12,6 +12,7 @@ use super::resource::{
 use super::session::{Command, Session};
 use crate::ingest::gate::{Gate, Grant, Protocol};
 use crate::ingest::live::{Live, Publication};
+use crate::ingest::refusal::Refusal;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, Request, State};
@@ -125,7 +126,8 @@ impl Shared {
             EndpointCall::Options => Ok(options(ENDPOINT_METHODS, ("accept-post", OFFER_TYPE))),
             EndpointCall::Nothing => Ok(StatusCode::NO_CONTENT.into_response()),
             EndpointCall::Publish { key, in_header } => {
-                let grant = self.gate.authorise(Protocol::Whip, key, peer).await?;
+                let grant =
+                    self.gate.authorise(Protocol::Whip, key, peer).await.map_err(|refusal| refused(peer, refusal))?;
                 self.publish(peer, grant, in_header.then(|| key.to_owned()), &text(body).await?).await
             }
         }
@@ -148,7 +150,7 @@ impl Shared {
                 self.ports.count()
             ))
         })?;
-        let guard = self.gate.claim(grant, from).await?;
+        let guard = self.gate.claim(grant, from).await.map_err(|refusal| refused(from, refusal))?;
         let local: Vec<_> =
             self.addresses(from.ip()).into_iter().map(|ip| SocketAddr::new(ip, port.number())).collect();
         let (resource, commands) =
@@ -334,6 +336,11 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
+}
+
+fn refused(peer: SocketAddr, refusal: Refusal) -> Problem {
+    tracing::warn!(%peer, reason = %refusal, "whip refused");
+    refusal.into()
 }
 
 fn unavailable(detail: String) -> Problem {
