@@ -7,7 +7,7 @@ use alloy::primitives::B256;
 use millrace_hop::account::AccountError;
 use serde::{Deserialize, Serialize};
 
-use crate::ingest::{Limits, keyring, webhook};
+use crate::ingest::{Limits, keyring, rtmp, webhook};
 use crate::origin;
 
 /// Rungs of a ladder at most.
@@ -203,16 +203,18 @@ impl BroadcasterConfig {
 
     /// What the node and each address may have.
     pub fn limits(&self) -> Result<Limits, AccountError> {
-        let above_zero = |key, value: usize| match value {
-            0 => Err(wrong(key, "0", "nobody could publish: 1 is the least".into())),
-            value => Ok(value),
+        let within = |key, value: usize, most: usize| match value {
+            value if (1..=most).contains(&value) => Ok(value),
+            value => Err(wrong(key, &value.to_string(), format!("it must be 1 to {most}"))),
         };
+        let (streams, connections) = (origin::MAX_STREAMS, rtmp::MAX_CONNECTIONS);
         Ok(Limits {
-            streams: above_zero("broadcaster.max_streams", self.max_streams)?,
-            streams_per_address: above_zero("broadcaster.max_streams_per_address", self.max_streams_per_address)?,
-            connections_per_address: above_zero(
+            streams: within("broadcaster.max_streams", self.max_streams, streams)?,
+            streams_per_address: within("broadcaster.max_streams_per_address", self.max_streams_per_address, streams)?,
+            connections_per_address: within(
                 "broadcaster.max_connections_per_address",
                 self.max_connections_per_address,
+                connections,
             )?,
             wrong_keys_per_minute: self.wrong_keys_per_minute,
             ..Limits::default()
@@ -319,6 +321,33 @@ mod tests {
         ] {
             let error = read(&keys).unwrap_err().to_string();
             assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_named_with_its_bounds() {
+        let read = |config: BroadcasterConfig| {
+            config.limits()?;
+            config.reconnect()?;
+            config.webhook()
+        };
+        let fine = BroadcasterConfig::default;
+        assert!(matches!(read(fine()), Ok(None)));
+        let hook = || BroadcasterConfig { auth_webhook: "https://auth.example".into(), ..fine() };
+        let secret = "0123456789abcdef".to_owned();
+        for (config, words) in [
+            (BroadcasterConfig { max_streams: 0, ..fine() }, "1 to 256"),
+            (BroadcasterConfig { max_streams_per_address: 257, ..fine() }, "1 to 256"),
+            (BroadcasterConfig { max_connections_per_address: 513, ..fine() }, "1 to 512"),
+            (BroadcasterConfig { reconnect_ms: 600_001, ..fine() }, "600000"),
+            (hook(), "auth_webhook_secret"),
+            (BroadcasterConfig { auth_webhook_secret: "short".into(), ..hook() }, "5 characters"),
+            (BroadcasterConfig { auth_webhook: "ftp://auth.example".into(), ..hook() }, "http"),
+            (BroadcasterConfig { auth_webhook_secret: secret.clone(), auth_webhook_ms: 8_001, ..hook() }, "1 to 8000"),
+            (BroadcasterConfig { auth_webhook_secret: secret, auth_webhook_ms: 0, ..hook() }, "1 to 8000"),
+        ] {
+            let error = read(config).err().unwrap().to_string();
+            assert!(error.contains(words), "{words}: {error}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::webhook::{Question, Verdict, Webhook};
 use alloy::primitives::B256;
 use futures::future::BoxFuture;
 use millrace_hop::unix_now_ms;
-use millrace_store::Store;
+use millrace_store::{Store, StoreError};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A plain hash is enough for keys that [`new_key`] makes: of 128 random bits none is found by trying, with however fast a hash, so that
 /// salt and slowness, which guessable passwords need, would only cost time. Looking a key up by its hash also tells nothing by the time
 /// that it takes: which hashes are near to a kept one cannot be chosen from outside. A key that a person thought up and put into the
-/// configuration has no such protection, neither against trying.
+/// configuration has no such protection against trying.
 pub fn hash(key: &str) -> B256 {
     B256::from(<[u8; 32]>::from(Sha256::digest(key)))
 }
@@ -69,14 +69,11 @@ impl Keyring {
         }
     }
 
-    async fn stored<T, E: std::fmt::Display>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, Refusal> {
-        let error = match timeout(STORE_TIMEOUT, call).await {
-            Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("the database did not answer within {} s", STORE_TIMEOUT.as_secs()),
-        };
-        warn!(%error, "stream keys cannot be looked up: publishers are refused");
-        Err(Refusal::Unavailable)
+    async fn stored<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, Refusal> {
+        in_time(call).await.map_err(|error| {
+            warn!(error, "stream keys cannot be looked up: publishers are refused");
+            Refusal::Unavailable
+        })
     }
 
     /// What the webhook makes of `own`.
@@ -125,9 +122,10 @@ impl Keys for Keyring {
                 (Some(webhook), own) => self.asked(webhook, attempt, hash, own).await?,
                 (None, own) => own.ok_or(Refusal::UnknownKey)?,
             };
-            if let Some(key) = grant.key {
-                // Only people read it: a publisher does not wait for it to be mended.
-                let _ = self.stored(self.store.use_stream_key(key, unix_now_ms())).await;
+            if let Some(key) = grant.key
+                && let Err(error) = in_time(self.store.use_stream_key(key, unix_now_ms())).await
+            {
+                warn!(error, stream = grant.name, "the use of a stream key is not noted"); // only people read it
             }
             Ok(grant)
         })
@@ -144,18 +142,22 @@ pub async fn end_revoked(gate: Arc<Gate>, store: Store, stop: CancellationToken)
             () = stop.cancelled() => return,
         }
         for key in gate.live_keys() {
-            match timeout(STORE_TIMEOUT, store.stream_key(key)).await {
-                Ok(Ok(Some(row))) if row.revoked_ms.is_none() => {}
-                Ok(Ok(_)) => gate.end_revoked(key),
-                Ok(Err(error)) => {
-                    warn!(%error, "cannot look for revoked stream keys: streams go on");
-                    break;
-                }
-                Err(_) => {
-                    warn!(seconds = STORE_TIMEOUT.as_secs(), "the database does not say which stream keys are revoked");
+            match in_time(store.stream_key(key)).await {
+                Ok(Some(row)) if row.revoked_ms.is_none() => {}
+                Ok(_) => gate.end_revoked(key),
+                Err(error) => {
+                    warn!(error, "cannot look for revoked stream keys: streams go on");
                     break;
                 }
             }
         }
+    }
+}
+
+/// What the database says, or why it says nothing.
+async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    match timeout(STORE_TIMEOUT, call).await {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("the database did not answer within {} s", STORE_TIMEOUT.as_secs())),
     }
 }

@@ -25,6 +25,8 @@ pub const AUDIO: &str = "audio";
 pub const WINDOW: usize = 10;
 /// A publisher that vanished may come back for so long before its playlists end, unless the configuration says otherwise.
 pub const LINGER: Duration = Duration::from_secs(10);
+/// A rendition's last segments may come so long after the end of their stream, however it ended.
+const LAST_SEGMENTS: Duration = Duration::from_secs(10);
 /// Ended streams stay for players that are still reading the end: three windows.
 pub const KEEP_ENDED: Duration = Duration::from_secs(60);
 /// Bytes of one stream, all renditions: 20 s listed and 22 s delisted at 80 Mb/s. Past it the oldest segments go early.
@@ -428,7 +430,7 @@ impl Stream {
             entries.push(Entry { slot, of: lists.map_or(name, |(of, _)| of), segment });
         }
         // A rendition whose last segments are still being made ends when they are there, or when they are not coming.
-        let late = self.ended.is_some_and(|(at, _)| now >= at + self.linger);
+        let late = self.ended.is_some_and(|(at, _)| now >= at + LAST_SEGMENTS);
         (entries, self.is_over(now) && (complete || late))
     }
 

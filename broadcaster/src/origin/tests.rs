@@ -14,7 +14,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut bench = Self { stream: Stream::new("t".into(), LINGER), now: Instant::now() };
+        Self::with_linger(LINGER)
+    }
+
+    fn with_linger(linger: Duration) -> Self {
+        let mut bench = Self { stream: Stream::new("t".into(), linger), now: Instant::now() };
         bench.publish();
         bench
     }
@@ -201,6 +205,25 @@ fn a_clean_end_is_listed_at_once_and_an_unclean_one_after_the_linger() {
         assert!(!bench.stream.is_spent(bench.now));
         assert!(bench.stream.is_spent(bench.now + KEEP_ENDED));
     }
+}
+
+#[test]
+fn how_long_a_publisher_is_waited_for_is_set_and_takes_no_last_segment_away() {
+    let mut bench = Bench::with_linger(6 * LINGER);
+    bench.source(0, 2.0);
+    bench.stream.end(false, bench.now);
+    bench.now += 5 * LINGER;
+    assert!(!bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+    bench.now += LINGER;
+    assert!(bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+
+    let mut bench = Bench::with_linger(Duration::ZERO);
+    bench.source(0, 2.0);
+    bench.stream.end(false, bench.now);
+    assert!(bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+    assert!(!bench.playlist("360p").contains("#EXT-X-ENDLIST"));
+    bench.rendition(0);
+    assert!(bench.playlist("360p").contains("#EXT-X-ENDLIST"));
 }
 
 #[test]
