@@ -115,11 +115,11 @@ pub const DOCS: &[(&str, &str)] = &[
         "auth_webhook_fail_open",
         "whether keys that this node itself knows let publishers in while the webhook does not answer as it should",
     ),
-    ("max_streams", "live streams at once"),
-    ("max_streams_per_address", "live streams at once from one address"),
+    ("max_streams", "live streams at once, 1 to 256"),
+    ("max_streams_per_address", "live streams at once from one address, 1 to 256"),
     (
         "max_connections_per_address",
-        "connections at once from one address, by protocols that have connections, live or not",
+        "connections at once from one address, by protocols that have connections, live or not, 1 to 512",
     ),
     (
         "wrong_keys_per_minute",
