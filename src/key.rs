@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use alloy::primitives::B256;
 use millrace_broadcaster::BroadcasterConfig;
 use millrace_broadcaster::ingest::keyring;
 use millrace_broadcaster::ingest::rtmp::APP;
@@ -91,7 +92,7 @@ async fn new(
     let key = keyring::new_key();
     let hash = keyring::hash(&key);
     store.add_stream_key(hash, name, unix_now_ms()).await?;
-    let id = id(&StreamKeyRow { hash, name: name.into(), created_ms: 0, used_ms: None, revoked_ms: None });
+    let id = id(hash);
     let (rtmp, http) = addresses(node, config);
     let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("http://{http}/whip"));
     let watch = format!("http://{http}/live/{name}/master.m3u8");
@@ -130,13 +131,13 @@ async fn revoke(store: &Store, asked: &str) -> Result<(Value, String), Failure> 
         return Err(Failure::usage(format!("{asked:?} is no id: millrace key list shows them")));
     }
     let known = store.stream_keys().await?;
-    let mut found = known.iter().filter(|row| id(row).starts_with(&asked));
+    let mut found = known.iter().filter(|row| id(row.hash).starts_with(&asked));
     let row = match (found.next(), found.next()) {
         (Some(row), None) => row,
         (Some(_), Some(_)) => return Err(Failure::usage(format!("several ids begin with {asked}: give more digits"))),
         (None, _) => return Err(Failure::usage(format!("no key has the id {asked}: millrace key list shows them"))),
     };
-    let asked = id(row);
+    let asked = id(row.hash);
     if !store.revoke_stream_key(row.hash, unix_now_ms()).await? {
         return Err(Failure::usage(format!("key {asked} of {} is revoked already", row.name)));
     }
@@ -147,15 +148,15 @@ async fn revoke(store: &Store, asked: &str) -> Result<(Value, String), Failure> 
     Ok((json!({ "id": asked, "name": row.name }), text))
 }
 
-fn id(row: &StreamKeyRow) -> String {
-    alloy::hex::encode(row.hash).chars().take(ID_DIGITS).collect()
+fn id(hash: B256) -> String {
+    alloy::hex::encode(hash).chars().take(ID_DIGITS).collect()
 }
 
 fn sheet(row: &StreamKeyRow) -> Sheet {
     let time = |ms: Option<u64>| Cell::Time(ms.unwrap_or(0) / 1_000);
     Sheet(vec![
         ("name", Cell::text(&row.name)),
-        ("id", Cell::text(id(row))),
+        ("id", Cell::text(id(row.hash))),
         ("created", time(Some(row.created_ms))),
         ("used", time(row.used_ms)),
         ("revoked", time(row.revoked_ms)),
