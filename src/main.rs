@@ -5,6 +5,7 @@
 //! | `up` | the whole network on this machine, with an embedded chain and a demo stream |
 //! | `broadcaster`, `orchestrator`, `transcoder` | one role, by its section of the configuration |
 //! | `wallet` | keys, coin, locks, winners, by hand |
+//! | `key` | a broadcaster's stream keys |
 //! | `stake` | bonds, delegations, sampling secrets, disputes, by hand |
 //! | `deploy` | the contracts onto a chain |
 //! | `bench` | the figures of the whole line, measured |
@@ -20,6 +21,7 @@ mod cli;
 mod demo;
 mod deploy;
 mod docs;
+mod key;
 mod role;
 mod stake;
 mod up;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Some(("wallet", flags)) => {
             wallet::WalletArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(wallet::main)
         }
+        Some(("key", flags)) => key::KeyArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(key::main),
         Some(("stake", flags)) => {
             stake::StakeArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(stake::main)
         }
@@ -98,6 +101,10 @@ fn command() -> Command {
         .subcommand(up::UpArgs::augment_args(Command::new("up")).about("The whole network on this machine"))
         .subcommand(
             wallet::WalletArgs::augment_args(Command::new("wallet")).about("Keys, coin, locks and winners, by hand"),
+        )
+        .subcommand(
+            key::KeyArgs::augment_args(Command::new("key"))
+                .about("Who may publish: a broadcaster's stream keys, by hand"),
         )
         .subcommand(
             stake::StakeArgs::augment_args(Command::new("stake"))

@@ -78,6 +78,14 @@ impl Role {
         ])
     }
 
+    /// What the file at `path` and the environment configure.
+    fn config(&self, path: &Path) -> Result<Config, ConfigError> {
+        let schema = self.schema()?;
+        let flags = Command::new(self.name).args(schema.args());
+        let flags = flags.get_matches_from([self.name.as_ref(), "--config".as_ref(), path.as_os_str()]);
+        schema.load(&flags, environment())
+    }
+
     /// The subcommand.
     pub fn command(&self) -> Command {
         let command = Command::new(self.name).about(self.about).arg(
@@ -220,11 +228,14 @@ pub fn node_and_chain(path: &Path) -> Result<(NodeConfig, ChainConfig), ConfigEr
     let text = std::fs::read_to_string(path).unwrap_or_default(); // a file that cannot be read is named below
     let table: toml::Table = toml::from_str(&text).unwrap_or_default();
     let role = ROLES.iter().find(|role| table.contains_key(role.name)).unwrap_or(&ROLES[0]);
-    let schema = role.schema()?;
-    let flags = Command::new(role.name).args(schema.args());
-    let flags = flags.get_matches_from([role.name.as_ref(), "--config".as_ref(), path.as_os_str()]);
-    let config = schema.load(&flags, environment())?;
+    let config = role.config(path)?;
     Ok((config.section("node")?, config.section("chain")?))
+}
+
+/// The folder and the section of a broadcaster, from its configuration file.
+pub fn broadcaster(path: &Path) -> Result<(NodeConfig, millrace_broadcaster::BroadcasterConfig), ConfigError> {
+    let config = ROLES[0].config(path)?;
+    Ok((config.section("node")?, config.section("broadcaster")?))
 }
 
 /// How the chain is reached.

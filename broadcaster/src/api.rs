@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Broadcaster;
 use crate::status::StreamView;
 
-/// `/v1/streams` and, on the node's own machine only, `/v1/ingest`: it tells the keys.
+/// `/v1/streams` and, on the node's own machine only, `/v1/ingest`: it tells the keys that the configuration has in the clear.
 pub(crate) fn router(node: Arc<Broadcaster>) -> Router {
     Router::new()
         .route("/v1/streams", get(streams))
@@ -25,6 +25,7 @@ async fn streams(State(node): State<Arc<Broadcaster>>) -> Json<Vec<StreamView>> 
 }
 
 async fn ingest(State(node): State<Arc<Broadcaster>>) -> Json<Value> {
-    let keys: Vec<Value> = node.config.keys.iter().map(|key| json!({ "name": key.name, "key": key.key })).collect();
+    let told = node.config.keys.iter().filter(|key| !key.key.is_empty());
+    let keys: Vec<Value> = told.map(|key| json!({ "name": key.name, "key": key.key })).collect();
     Json(json!({ "rtmp_url": format!("rtmp://{}/live", node.rtmp), "whip_path": "/whip", "keys": keys }))
 }

@@ -1,6 +1,23 @@
 //! The broadcaster's section of the configuration.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use millrace_hop::account::AccountError;
 use serde::{Deserialize, Serialize};
+
+use crate::ingest::{Limits, keyring, rtmp, webhook};
+use crate::origin;
+
+/// Rungs of a ladder at most.
+const MOST_RUNGS: usize = 8;
+/// Bounds of a rung's height, pixels: what encoders take, and 4K.
+const RUNG_HEIGHTS: std::ops::RangeInclusive<u32> = 64..=2_160;
+/// Bounds of a rung's bit rate, bit/s.
+const RUNG_BITRATES: std::ops::RangeInclusive<u32> = 50_000..=50_000_000;
+/// The longest wait for a publisher to come back, ms: its stream keeps its memory meanwhile.
+const MOST_RECONNECT_MS: u64 = 600_000;
 
 /// `[broadcaster]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -12,8 +29,26 @@ pub struct BroadcasterConfig {
     pub whip_udp_ports: String,
     /// The address that publishers by WHIP reach this machine by, where it is not its own.
     pub whip_public_address: String,
-    /// Stream keys, and the public name that each stands for.
+    /// Stream keys, and the public name that each stands for, beside those in the database.
     pub keys: Vec<StreamKey>,
+    /// Program of the operator that is asked for each publisher; empty: none is.
+    pub auth_webhook: String,
+    /// Signs what it is asked.
+    pub auth_webhook_secret: String,
+    /// How long it may take, ms.
+    pub auth_webhook_ms: u64,
+    /// Whether keys that this node knows are good while it fails.
+    pub auth_webhook_fail_open: bool,
+    /// Live streams at once.
+    pub max_streams: usize,
+    /// Live streams at once from one address.
+    pub max_streams_per_address: usize,
+    /// Connections at once from one address.
+    pub max_connections_per_address: usize,
+    /// Wrong keys from one address in a minute, then it is refused for a while; 0: any number.
+    pub wrong_keys_per_minute: u32,
+    /// How long playlists wait for a publisher that vanished, ms.
+    pub reconnect_ms: u64,
     /// The ladder, highest first.
     pub ladder: Vec<Rung>,
     /// Orchestrators by address, best first; found through the registry.
@@ -30,14 +65,18 @@ pub struct BroadcasterConfig {
     pub verify_before_publish: bool,
 }
 
-/// A stream key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A stream key: itself, or its hash.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamKey {
     /// The public name, part of the HLS URL.
     pub name: String,
     /// The secret that the encoder sends.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
+    /// Instead of it its SHA-256, 64 hex digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash: String,
 }
 
 /// One rung of the ladder.
@@ -61,7 +100,33 @@ pub const DOCS: &[(&str, &str)] = &[
         "whip_public_address",
         "the IP address that publishers by WHIP reach this machine by, where NAT gives it another than its own; empty for its own",
     ),
-    ("keys", "stream keys: a list of { name, key }, the public name and the secret"),
+    (
+        "keys",
+        "stream keys, beside those that millrace key makes: a list of { name, key }, the public name and the secret, or of { name, \
+         hash }, where hash is the secret's SHA-256",
+    ),
+    (
+        "auth_webhook",
+        "URL that is asked, by a signed POST, whether a publisher may publish, under which name and with which ladder; empty for none",
+    ),
+    ("auth_webhook_secret", "what the webhook's requests are signed with, 16 characters or more"),
+    ("auth_webhook_ms", "how long the webhook may take, ms, 8000 at most"),
+    (
+        "auth_webhook_fail_open",
+        "whether keys that this node itself knows let publishers in while the webhook does not answer as it should",
+    ),
+    ("max_streams", "live streams at once, 1 to 256"),
+    ("max_streams_per_address", "live streams at once from one address, 1 to 256"),
+    (
+        "max_connections_per_address",
+        "connections at once from one address, by protocols that have connections, live or not, 1 to 512",
+    ),
+    (
+        "wrong_keys_per_minute",
+        "after so many wrong keys from one address in a minute, all its publishers are refused for 5 minutes; 0 for never; not on \
+         loopback",
+    ),
+    ("reconnect_ms", "how long playlists wait for a publisher that vanished before they end, ms, 600000 at most"),
     ("ladder", "renditions, highest first: a list of { height, bitrate }, the shorter side in pixels and bit/s"),
     ("orchestrators", "orchestrators' addresses, best first; where they are is in the registry"),
     ("max_price_per_megapixel", "the most paid to an orchestrator, wei per million pixels of renditions"),
@@ -77,11 +142,21 @@ pub const DOCS: &[(&str, &str)] = &[
 impl Default for BroadcasterConfig {
     fn default() -> Self {
         let rung = |height, bitrate| Rung { height, bitrate };
+        let limits = Limits::default();
         Self {
             rtmp_listen: "0.0.0.0:1935".into(),
             whip_udp_ports: "0".into(),
             whip_public_address: String::new(),
             keys: Vec::new(),
+            auth_webhook: String::new(),
+            auth_webhook_secret: String::new(),
+            auth_webhook_ms: 3_000, // a slow database behind it, and a person who waits for their stream to start
+            auth_webhook_fail_open: false,
+            max_streams: limits.streams,
+            max_streams_per_address: limits.streams_per_address,
+            max_connections_per_address: limits.connections_per_address,
+            wrong_keys_per_minute: limits.wrong_keys_per_minute,
+            reconnect_ms: origin::LINGER.as_millis() as u64,
             ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
             orchestrators: Vec::new(),
             max_price_per_megapixel: 2_000_000_000,            // 2,000 wei a pixel
@@ -91,6 +166,96 @@ impl Default for BroadcasterConfig {
             verify_before_publish: false,
         }
     }
+}
+
+impl BroadcasterConfig {
+    /// The keys of the configuration by their hashes, with their names. Refuses what could never let anybody in, and one key for two
+    /// names.
+    pub fn keys_by_hash(&self) -> Result<HashMap<B256, String>, AccountError> {
+        let mut keys = HashMap::new();
+        for StreamKey { name, key, hash } in &self.keys {
+            let wrong = |reason: String| wrong("broadcaster.keys", name, reason);
+            origin::check_name(name).map_err(|error| wrong(error.to_string()))?;
+            let hash = match (key.as_str(), hash.as_str()) {
+                ("", "") => return Err(wrong("it has neither key nor hash: give one of them".into())),
+                (key, "") => keyring::hash(key),
+                ("", hash) => hash
+                    .parse()
+                    .map_err(|error| wrong(format!("its hash is not the 64 hex digits of a SHA-256: {error}")))?,
+                _ => return Err(wrong("it has both key and hash: give one of them".into())),
+            };
+            if let Some(other) = keys.insert(hash, name.clone()).filter(|other| other != name) {
+                return Err(wrong(format!("its key is that of {other} too: give each name a key of its own")));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The webhook, where there is one.
+    pub fn webhook(&self) -> Result<Option<webhook::Webhook>, AccountError> {
+        if self.auth_webhook.is_empty() {
+            return Ok(None);
+        }
+        let limit = Duration::from_millis(self.auth_webhook_ms);
+        let made = webhook::Webhook::new(&self.auth_webhook, &self.auth_webhook_secret, limit);
+        made.map(Some).map_err(|error| wrong("broadcaster.auth_webhook", &self.auth_webhook, error.to_string()))
+    }
+
+    /// What the node and each address may have.
+    pub fn limits(&self) -> Result<Limits, AccountError> {
+        let within = |key, value: usize, most: usize| match value {
+            value if (1..=most).contains(&value) => Ok(value),
+            value => Err(wrong(key, &value.to_string(), format!("it must be 1 to {most}"))),
+        };
+        let (streams, connections) = (origin::MAX_STREAMS, rtmp::MAX_CONNECTIONS);
+        Ok(Limits {
+            streams: within("broadcaster.max_streams", self.max_streams, streams)?,
+            streams_per_address: within("broadcaster.max_streams_per_address", self.max_streams_per_address, streams)?,
+            connections_per_address: within(
+                "broadcaster.max_connections_per_address",
+                self.max_connections_per_address,
+                connections,
+            )?,
+            wrong_keys_per_minute: self.wrong_keys_per_minute,
+            ..Limits::default()
+        })
+    }
+
+    /// How long playlists wait for a publisher that vanished.
+    pub fn reconnect(&self) -> Result<Duration, AccountError> {
+        if self.reconnect_ms > MOST_RECONNECT_MS {
+            let (value, most) = (self.reconnect_ms.to_string(), format!("the most is {MOST_RECONNECT_MS}"));
+            return Err(wrong("broadcaster.reconnect_ms", &value, most));
+        }
+        Ok(Duration::from_millis(self.reconnect_ms))
+    }
+}
+
+fn wrong(key: &'static str, value: &str, reason: String) -> AccountError {
+    AccountError::Config { key, value: value.to_owned(), reason }
+}
+
+/// Puts a ladder that somebody else made in order, highest first, or says what is wrong with it. An empty one is good: the stream then
+/// has its source only.
+pub fn check_ladder(mut rungs: Vec<Rung>) -> Result<Vec<Rung>, String> {
+    if rungs.len() > MOST_RUNGS {
+        return Err(format!("it has {} rungs, and the most is {MOST_RUNGS}", rungs.len()));
+    }
+    for Rung { height, bitrate } in &rungs {
+        if !RUNG_HEIGHTS.contains(height) {
+            let (least, most) = RUNG_HEIGHTS.into_inner();
+            return Err(format!("a height of {height} is not within {least} to {most} pixels"));
+        }
+        if !RUNG_BITRATES.contains(bitrate) {
+            let (least, most) = RUNG_BITRATES.into_inner();
+            return Err(format!("a bit rate of {bitrate} is not within {least} to {most} bit/s"));
+        }
+    }
+    rungs.sort_by_key(|rung| std::cmp::Reverse(rung.height));
+    if let Some(twice) = rungs.windows(2).find(|pair| pair[0].height == pair[1].height) {
+        return Err(format!("it has the height {} twice", twice[0].height));
+    }
+    Ok(rungs)
 }
 
 /// A rendition of a source of `width` x `height` for each rung that does not enlarge it, or one of the source's own size for the
@@ -135,5 +300,72 @@ mod tests {
         assert_eq!(sizes(640, 360), [("360p".into(), 640, 360)]);
         assert_eq!(sizes(640, 272), [("360p".into(), 640, 272)]);
         assert_eq!(sizes(177, 145), [("360p".into(), 176, 144)]);
+    }
+
+    #[test]
+    fn keys_are_given_themselves_or_by_their_hash_and_what_could_never_work_is_named() {
+        let key =
+            |name: &str, key: &str, hash: &str| StreamKey { name: name.into(), key: key.into(), hash: hash.into() };
+        let read = |keys: &[StreamKey]| BroadcasterConfig { keys: keys.to_vec(), ..Default::default() }.keys_by_hash();
+        // printf %s secret | sha256sum
+        let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        let by_key = read(&[key("show", "secret", ""), key("show", "other", "")]).unwrap();
+        assert_eq!(by_key.len(), 2, "several keys may have one name");
+        assert_eq!(by_key[&read(&[key("show", "", hash)]).unwrap().into_keys().next().unwrap()], "show");
+        for (keys, words) in [
+            (vec![key("show", "", "")], "neither"),
+            (vec![key("show", "secret", hash)], "both"),
+            (vec![key("show", "", "2bb8")], "64 hex digits"),
+            (vec![key("no/path", "secret", "")], "no/path"),
+            (vec![key("show", "secret", ""), key("other", "", hash)], "show too"),
+        ] {
+            let error = read(&keys).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_named_with_its_bounds() {
+        let read = |config: BroadcasterConfig| {
+            config.limits()?;
+            config.reconnect()?;
+            config.webhook()
+        };
+        let fine = BroadcasterConfig::default;
+        assert!(matches!(read(fine()), Ok(None)));
+        let hook = || BroadcasterConfig { auth_webhook: "https://auth.example".into(), ..fine() };
+        let secret = "0123456789abcdef".to_owned();
+        for (config, words) in [
+            (BroadcasterConfig { max_streams: 0, ..fine() }, "1 to 256"),
+            (BroadcasterConfig { max_streams_per_address: 257, ..fine() }, "1 to 256"),
+            (BroadcasterConfig { max_connections_per_address: 513, ..fine() }, "1 to 512"),
+            (BroadcasterConfig { reconnect_ms: 600_001, ..fine() }, "600000"),
+            (hook(), "auth_webhook_secret"),
+            (BroadcasterConfig { auth_webhook_secret: "short".into(), ..hook() }, "5 characters"),
+            (BroadcasterConfig { auth_webhook: "ftp://auth.example".into(), ..hook() }, "http"),
+            (BroadcasterConfig { auth_webhook_secret: secret.clone(), auth_webhook_ms: 8_001, ..hook() }, "1 to 8000"),
+            (BroadcasterConfig { auth_webhook_secret: secret, auth_webhook_ms: 0, ..hook() }, "1 to 8000"),
+        ] {
+            let error = read(config).err().unwrap().to_string();
+            assert!(error.contains(words), "{words}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_ladder_from_elsewhere_is_put_in_order_and_kept_within_bounds() {
+        let rung = |height, bitrate| Rung { height, bitrate };
+        let sorted = check_ladder(vec![rung(360, 700_000), rung(720, 2_000_000)]).unwrap();
+        assert_eq!(sorted, [rung(720, 2_000_000), rung(360, 700_000)]);
+        assert_eq!(check_ladder(Vec::new()), Ok(Vec::new()));
+        let nine: Vec<_> = (1..=9).map(|n| rung(n * 100, 700_000)).collect();
+        for (ladder, words) in [
+            (nine, "9 rungs"),
+            (vec![rung(20_000, 700_000)], "20000"),
+            (vec![rung(0, 700_000)], "pixels"),
+            (vec![rung(360, 7)], "bit/s"),
+            (vec![rung(360, 700_000), rung(360, 800_000)], "360 twice"),
+        ] {
+            assert!(check_ladder(ladder).unwrap_err().contains(words), "{words}");
+        }
     }
 }

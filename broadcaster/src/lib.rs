@@ -15,7 +15,6 @@ mod publication;
 pub mod segmenter;
 mod status;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::BroadcasterConfig;
+use ingest::keyring::{Keyring, end_revoked};
 use ingest::whip::PortRange;
 use ingest::{Gate, RtmpServer, Timeouts, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
@@ -102,13 +102,15 @@ pub async fn start(
     for address in &config.orchestrators {
         addresses.push(parse("broadcaster.orchestrators", address)?);
     }
-    let keys: HashMap<String, String> = config.keys.iter().map(|k| (k.key.clone(), k.name.clone())).collect();
-    let gate = Gate::new(Arc::new(move |key: &str| keys.get(key).cloned()));
+    let (limits, reconnect) = (config.limits()?, config.reconnect()?);
+    let keys =
+        Keyring::new(config.keys_by_hash()?, account.store.clone(), config.webhook()?, config.auth_webhook_fail_open);
+    let gate = Gate::with_limits(Arc::new(keys), limits);
     let failed = |error| BroadcasterError::Rtmp { address: listen, error };
     let server = RtmpServer::bind(listen, gate.clone(), Timeouts::default()).await.map_err(failed)?;
     let rtmp = server.local_addr().map_err(failed)?;
     let (sender, publications) = mpsc::channel(PUBLICATIONS);
-    let whip = WhipServer::bind(ports, public, gate, sender.clone(), stop.clone());
+    let whip = WhipServer::bind(ports, public, gate.clone(), sender.clone(), stop.clone());
     let whip = whip.map_err(|error| BroadcasterError::Whip { ports: config.whip_udp_ports.clone(), error })?;
     let endpoint = Endpoint::bind(identity, SocketAddr::from(([0, 0, 0, 0], 0)))?;
     let dialler = Arc::new(Dialler {
@@ -120,7 +122,7 @@ pub async fn start(
     let node = Arc::new(Broadcaster {
         config,
         account,
-        origin: Origin::new(),
+        origin: Origin::with_linger(reconnect),
         orchestrators: Orchestrators::new(&addresses),
         streams: Streams::default(),
         rtmp,
@@ -132,6 +134,7 @@ pub async fn start(
     let (api, rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
     let work = tokio::spawn(async move {
         let serving = tokio::spawn(server.run(sender, stop.clone()));
+        let revoking = tokio::spawn(end_revoked(gate, node.account.store.clone(), stop.clone()));
         // A broadcaster wins nothing; what it locks for others has to reach the chain all the same.
         let settling = tokio::spawn(node.account.redeemer(1, 0).run(stop.clone()));
         // The connections outlast the streams, so that the last segments are delivered and paid.
@@ -147,7 +150,7 @@ pub async fn start(
             warn!("segments on their way were given up");
         }
         hang_up.cancel();
-        for task in [serving, connections, settling] {
+        for task in [serving, revoking, connections, settling] {
             let _ = task.await; // all end by their tokens
         }
         node.account.store.close().await;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::Broadcaster;
+use crate::config::Rung;
 use crate::events::{IngestEvent, SegmentEvent};
 use crate::ingest::Publication;
 use crate::ladder::Ladder;
@@ -18,7 +19,7 @@ use crate::status::StreamStatus;
 
 /// Runs a publication to its end.
 pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: CancellationToken) {
-    let Publication { name, peer, mut events, stop: refuse } = publication;
+    let Publication { name, ladder: own, peer, mut events, stop: refuse } = publication;
     let origin = match node.origin.stream(&name) {
         Ok(origin) => origin,
         Err(error) => {
@@ -33,9 +34,9 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
     info!(stream = %name, %id, %peer, "publication began");
     let ladder = Ladder::new(node.clone(), id, origin.clone(), status.clone());
     let mut stream = Stream {
-        node: node.clone(),
         origin,
         status: status.clone(),
+        rungs: own.unwrap_or_else(|| node.config.ladder.clone()),
         ladder,
         segmenter: Segmenter::default(),
         segment: (0, 0),
@@ -71,9 +72,10 @@ fn stream_id() -> B256 {
 }
 
 struct Stream {
-    node: Arc<Broadcaster>,
     origin: StreamHandle,
     status: Arc<StreamStatus>,
+    /// The stream's own, or the node's.
+    rungs: Vec<Rung>,
     ladder: Ladder,
     segmenter: Segmenter,
     /// Number of the segment being cut, and its bytes so far.
@@ -99,7 +101,7 @@ impl Stream {
         self.origin.apply(&event)?;
         match event {
             SegmentEvent::VideoInit(init, track) => {
-                let profiles = Ladder::profiles(&self.node.config.ladder, &track);
+                let profiles = Ladder::profiles(&self.rungs, &track);
                 let ladder: Vec<LadderRendition> = profiles
                     .iter()
                     .map(|p| LadderRendition {

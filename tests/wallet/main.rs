@@ -1,4 +1,4 @@
-//! `millrace wallet`, `stake` and `deploy` as a person runs them: the built program, on an embedded chain whose clock the test owns.
+//! `millrace wallet`, `stake`, `key` and `deploy` as a person runs them: the built program, on an embedded chain whose clock the test owns.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod deploying;
@@ -6,6 +6,7 @@ mod disputes;
 mod keys;
 mod locks;
 mod staking;
+mod stream_keys;
 mod winners;
 
 use std::fs::{File, Permissions};
@@ -181,10 +182,19 @@ impl Place {
 
     fn rpc(&self, method: &str, params: Value) -> Value {
         let call = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        self.ask(|client| client.post(self.devnet.rpc_url()).json(&call))["result"].take()
+    }
+
+    /// What a node's API says.
+    fn get(&self, url: &str) -> Value {
+        self.ask(|client| client.get(url))
+    }
+
+    fn ask(&self, request: impl FnOnce(reqwest::Client) -> reqwest::RequestBuilder) -> Value {
         self.block_on(async {
             let _ = rustls::crypto::ring::default_provider().install_default(); // whoever was first stays
-            let answer = reqwest::Client::new().post(self.devnet.rpc_url()).json(&call).send().await.unwrap();
-            answer.json::<Value>().await.unwrap()["result"].take()
+            let answer = request(reqwest::Client::new()).send().await.unwrap();
+            answer.json().await.unwrap()
         })
     }
 }

@@ -1,96 +1,32 @@
-//! What stands behind every protocol: which key may publish, the names that are live, and the way of a publication's events to
-//! its consumer. The names are shared by all protocols, so that a second publisher is refused wherever it comes from.
+//! What stands behind every protocol once a publisher is let in: the way of a publication's events to its consumer.
 
+use super::gate::NameGuard;
+use super::refusal::Refusal;
+use crate::config::Rung;
 use crate::events::IngestEvent;
-use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Events between a publisher and its consumer: about a second of audio and video.
 const EVENT_QUEUE: usize = 64;
 /// For a consumer that does not take events: past it the stream is behind live for good.
 const CONSUMER_TIMEOUT: Duration = Duration::from_secs(10);
-/// A killed encoder may be back before its old connection's end was read. So long a taken name is waited for.
-const NAME_GRACE: Duration = Duration::from_secs(1);
-
-/// Which key may publish, and as what.
-pub trait Keys: Send + Sync + 'static {
-    /// The public name of the stream that `key` stands for, or `None` for an unknown key.
-    fn stream_name(&self, key: &str) -> Option<String>;
-}
-
-impl<F: Fn(&str) -> Option<String> + Send + Sync + 'static> Keys for F {
-    fn stream_name(&self, key: &str) -> Option<String> {
-        self(key)
-    }
-}
 
 /// A stream that has begun. Its first event is `Started`, its last `Ended`; a channel that closes without one ended uncleanly.
 #[derive(Debug)]
 pub struct Publication {
     /// Public name of the stream.
     pub name: String,
+    /// Its own ladder, highest first; without one it is the node's.
+    pub ladder: Option<Vec<Rung>>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// What it says. Dropping this ends the publication.
     pub events: mpsc::Receiver<IngestEvent>,
     /// Ends the publication with a reason, which the publisher is told. Keep it: dropping it ends the publication too.
     pub stop: oneshot::Sender<String>,
-}
-
-/// Where every publisher comes in: the keys, and the names that are taken.
-pub struct Gate {
-    keys: Arc<dyn Keys>,
-    live: Mutex<HashSet<String>>,
-    released: Notify,
-}
-
-/// A name that is taken, for as long as this value lives.
-pub struct NameGuard {
-    gate: Arc<Gate>,
-    name: String,
-}
-
-impl Drop for NameGuard {
-    fn drop(&mut self) {
-        self.gate.names().remove(&self.name);
-        self.gate.released.notify_waiters();
-    }
-}
-
-impl Gate {
-    /// A gate for these keys, with no name taken.
-    pub fn new(keys: Arc<dyn Keys>) -> Arc<Self> {
-        Arc::new(Self { keys, live: Mutex::default(), released: Notify::new() })
-    }
-
-    /// As [`Keys::stream_name`].
-    pub fn stream_name(&self, key: &str) -> Option<String> {
-        self.keys.stream_name(key)
-    }
-
-    fn names(&self) -> MutexGuard<'_, HashSet<String>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes a name. `None` when another publisher has it and does not go within a second.
-    pub async fn claim(self: &Arc<Self>, name: &str) -> Option<NameGuard> {
-        let claim = async {
-            loop {
-                let released = self.released.notified();
-                tokio::pin!(released);
-                released.as_mut().enable(); // before the look, so that no release is missed
-                if self.names().insert(name.to_owned()) {
-                    return NameGuard { gate: Arc::clone(self), name: name.to_owned() };
-                }
-                released.await;
-            }
-        };
-        timeout(NAME_GRACE, claim).await.ok()
-    }
 }
 
 /// Why a publication cannot go on.
@@ -102,6 +38,9 @@ pub enum LiveError {
     /// The consumer ended it.
     #[error("{0}")]
     Stopped(String),
+    /// What let it in no longer does.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 /// A publication as its publisher's connection sees it.
@@ -122,7 +61,7 @@ impl Live {
 
     /// Public name of the stream.
     pub fn name(&self) -> &str {
-        &self.guard.name
+        self.guard.name()
     }
 
     /// Whether an event was delivered.
@@ -137,7 +76,8 @@ impl Live {
             None => {
                 let (sender, events) = mpsc::channel(EVENT_QUEUE);
                 let (stop, stopped) = oneshot::channel();
-                let publication = Publication { name: self.guard.name.clone(), peer: self.peer, events, stop };
+                let (name, ladder) = (self.guard.name().to_owned(), self.guard.ladder().map(<[Rung]>::to_vec));
+                let publication = Publication { name, ladder, peer: self.peer, events, stop };
                 let handed = self.publications.send_timeout(publication, CONSUMER_TIMEOUT).await;
                 handed.map_err(|_| LiveError::Overloaded)?;
                 self.consumer.insert((sender, stopped))
@@ -153,11 +93,17 @@ impl Live {
         }
     }
 
-    /// Until the consumer ends the publication, with its reason. For ever when nothing was delivered yet.
+    /// Until the consumer ends the publication, with its reason, or its key is revoked. For ever otherwise.
     pub async fn stopped(&mut self) -> LiveError {
-        match &mut self.consumer {
-            Some((_, stop)) => LiveError::Stopped(stop.await.unwrap_or_else(|_| STOPPED.into())),
-            None => std::future::pending().await,
+        let consumer = async {
+            match &mut self.consumer {
+                Some((_, stop)) => LiveError::Stopped(stop.await.unwrap_or_else(|_| STOPPED.into())),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            reason = consumer => reason,
+            () = self.guard.revoked() => Refusal::Revoked.into(),
         }
     }
 
@@ -178,34 +124,33 @@ const STOPPED: &str = "the stream was stopped";
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_name_is_taken_once_and_free_again_when_its_publisher_goes() {
-        let gate = Gate::new(Arc::new(|key: &str| (key == "k").then(|| "demo".to_owned())));
-        assert_eq!(gate.stream_name("k").as_deref(), Some("demo"));
-        assert_eq!(gate.stream_name("x"), None);
-        let first = gate.claim("demo").await.unwrap();
-        assert!(gate.claim("demo").await.is_none());
-        assert!(gate.claim("other").await.is_some());
-        let waiting = tokio::spawn({
-            let gate = gate.clone();
-            async move { gate.claim("demo").await.is_some() }
-        });
-        tokio::task::yield_now().await;
-        drop(first);
-        assert!(waiting.await.unwrap(), "a name that is given up within the grace is handed on");
+    use crate::ingest::gate::{Gate, Grant};
+    use std::sync::Arc;
+
+    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9);
+
+    fn gate() -> Arc<Gate> {
+        Gate::new(Arc::new(|_: &str| None))
+    }
+
+    async fn claim(gate: &Arc<Gate>, key: Option<alloy::primitives::B256>) -> NameGuard {
+        gate.claim(Grant { name: "demo".into(), key, ..Grant::default() }, PEER).await.ok().unwrap()
+    }
+
+    fn started() -> IngestEvent {
+        IngestEvent::Started { key_name: "demo".into(), video: None, audio: None }
     }
 
     #[tokio::test]
     async fn a_consumer_hears_the_end_before_the_name_is_free() {
-        let gate = Gate::new(Arc::new(|_: &str| None));
+        let gate = gate();
         let (sender, mut publications) = mpsc::channel(1);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        let mut live = Live::new(gate.claim("demo").await.unwrap(), peer, sender);
+        let mut live = Live::new(claim(&gate, None).await, PEER, sender);
         assert!(!live.started());
-        live.deliver(IngestEvent::Started { key_name: "demo".into(), video: None, audio: None }).await.unwrap();
+        live.deliver(started()).await.unwrap();
         let mut publication = publications.recv().await.unwrap();
         live.end(false).await;
-        assert!(gate.claim("demo").await.is_some());
+        claim(&gate, None).await;
         assert!(matches!(publication.events.recv().await, Some(IngestEvent::Started { .. })));
         assert!(matches!(publication.events.recv().await, Some(IngestEvent::Ended { clean: false })));
         assert!(publication.events.recv().await.is_none());
@@ -213,13 +158,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_consumer_stops_a_publication_with_a_reason() {
-        let gate = Gate::new(Arc::new(|_: &str| None));
         let (sender, mut publications) = mpsc::channel(1);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 9));
-        let mut live = Live::new(gate.claim("demo").await.unwrap(), peer, sender);
-        let event = || IngestEvent::Started { key_name: "demo".into(), video: None, audio: None };
-        live.deliver(event()).await.unwrap();
+        let mut live = Live::new(claim(&gate(), None).await, PEER, sender);
+        live.deliver(started()).await.unwrap();
         publications.recv().await.unwrap().stop.send("too many".into()).unwrap();
         assert_eq!(live.stopped().await.to_string(), "too many");
+    }
+
+    #[tokio::test]
+    async fn a_revoked_key_stops_its_publication_also_before_it_began() {
+        let (gate, key) = (gate(), alloy::primitives::B256::repeat_byte(1));
+        let (sender, mut publications) = mpsc::channel(1);
+        let mut live = Live::new(claim(&gate, Some(key)).await, PEER, sender);
+        gate.end_revoked(key);
+        assert!(live.stopped().await.to_string().contains("revoked"));
+        live.deliver(started()).await.unwrap();
+        let _publication = publications.recv().await.unwrap();
+        assert!(live.stopped().await.to_string().contains("revoked"));
     }
 }

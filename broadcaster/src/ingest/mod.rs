@@ -1,14 +1,25 @@
 //! Ingest: publishers come in here and leave as [`IngestEvent`](crate::events::IngestEvent)s.
 //!
-//! What every protocol has in common: the keys, the names that are live and the way to a consumer in [`live`], tracks and their
-//! times in [`tracks`], what flows in [`crate::events`], AAC's configuration in [`aac`].
+//! What every protocol has in common: who may publish in [`gate`], the way to a consumer in [`live`], tracks and their times in
+//! [`tracks`], what flows in [`crate::events`], AAC's configuration in [`aac`].
+//!
+//! Behind the gate: the node's own keys in [`keyring`], the operator's program that has a say in [`webhook`], what one address may
+//! have in `addresses`, why somebody is turned away in `refusal`.
 
 pub mod aac;
+mod addresses;
+pub mod gate;
+pub mod keyring;
 pub mod live;
+mod refusal;
 pub mod rtmp;
 pub mod tracks;
+pub mod webhook;
 pub mod whip;
 
-pub use live::{Gate, Keys, Publication};
+pub use addresses::Limits;
+pub use gate::{Gate, Keys, Protocol};
+pub use live::Publication;
+pub use refusal::Refusal;
 pub use rtmp::{RtmpServer, Timeouts};
 pub use whip::WhipServer;

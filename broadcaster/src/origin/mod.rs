@@ -22,7 +22,7 @@ use bytes::Bytes;
 use millrace_media::cmaf::{self, Track};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use stream::{Description, Slot, Stream};
 use tokio::sync::watch;
 
@@ -91,9 +91,16 @@ pub struct LadderRendition {
 }
 
 /// All streams of a broadcaster. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Origin {
     streams: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
+    linger: Duration,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// A stream and the bell that rings when it changes.
@@ -117,9 +124,14 @@ pub struct StreamHandle {
 }
 
 impl Origin {
-    /// An origin without streams.
+    /// An origin without streams, whose playlists wait [`LINGER`] for a publisher that vanished.
     pub fn new() -> Self {
-        Self::default()
+        Self::with_linger(LINGER)
+    }
+
+    /// The same with another wait.
+    pub fn with_linger(linger: Duration) -> Self {
+        Self { streams: Arc::default(), linger }
     }
 
     /// Begins a publication of the stream `name`: a new stream, or one whose publisher came back. An older handle of the same
@@ -134,7 +146,7 @@ impl Origin {
         }
         let shared = streams.entry(name.to_owned()).or_insert_with(|| {
             let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let stream = Mutex::new(Stream::new(format!("{:x}", age.as_millis())));
+            let stream = Mutex::new(Stream::new(format!("{:x}", age.as_millis()), self.linger));
             Arc::new(Shared { stream, changed: watch::Sender::new(()) })
         });
         let (publication, base) = shared.lock().begin(now);
@@ -269,7 +281,7 @@ impl StreamHandle {
         });
     }
 
-    /// Ends the stream, for a caller whose segmenter could not. Playlists end at once when `clean`, else after [`LINGER`].
+    /// Ends the stream, for a caller whose segmenter could not. Playlists end at once when `clean`, else after the wait for its publisher.
     pub fn end(&self, clean: bool) {
         let _ = self.apply(&SegmentEvent::End { clean });
     }
@@ -281,7 +293,8 @@ impl StreamHandle {
     }
 }
 
-fn check_name(name: &str) -> Result<(), OriginError> {
+/// Whether a stream or a rendition may be called so: it is part of a path.
+pub fn check_name(name: &str) -> Result<(), OriginError> {
     let fine = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(fine) && !name.starts_with('.') {
         Ok(())

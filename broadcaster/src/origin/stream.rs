@@ -23,8 +23,10 @@ pub const AUDIO: &str = "audio";
 /// Segments listed: 20 s at the usual 2 s, well over the three target durations that RFC 8216 asks of a live playlist, and
 /// enough for a player to pause a little.
 pub const WINDOW: usize = 10;
-/// A publisher that vanished may come back for so long before its playlists end.
+/// A publisher that vanished may come back for so long before its playlists end, unless the configuration says otherwise.
 pub const LINGER: Duration = Duration::from_secs(10);
+/// A rendition's last segments may come so long after the end of their stream, however it ended.
+const LAST_SEGMENTS: Duration = Duration::from_secs(10);
 /// Ended streams stay for players that are still reading the end: three windows.
 pub const KEEP_ENDED: Duration = Duration::from_secs(60);
 /// Bytes of one stream, all renditions: 20 s listed and 22 s delisted at 80 Mb/s. Past it the oldest segments go early.
@@ -165,12 +167,14 @@ pub(super) struct Stream {
     measure_rate: bool,
     publications: u64,
     base: u64,
+    /// A publisher that vanished may come back for so long.
+    linger: Duration,
     ended: Option<(Instant, bool)>,
     bytes: usize,
 }
 
 impl Stream {
-    pub(super) fn new(tag: String) -> Self {
+    pub(super) fn new(tag: String, linger: Duration) -> Self {
         Self {
             tag,
             slots: VecDeque::new(),
@@ -186,6 +190,7 @@ impl Stream {
             measure_rate: false,
             publications: 0,
             base: 0,
+            linger,
             ended: None,
             bytes: 0,
         }
@@ -403,12 +408,12 @@ impl Stream {
 
     /// True when the playlists have ended: no player waits for more.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.ended.is_some_and(|(at, clean)| clean || now >= at + LINGER)
+        self.ended.is_some_and(|(at, clean)| clean || now >= at + self.linger)
     }
 
     /// True when nothing of it needs to be kept.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
-        self.ended.is_some_and(|(at, _)| now >= at + LINGER + KEEP_ENDED)
+        self.ended.is_some_and(|(at, _)| now >= at + self.linger + KEEP_ENDED)
     }
 
     /// What a rendition's playlist lists, in order and without holes, and whether it has ended.
@@ -428,7 +433,7 @@ impl Stream {
             entries.push(Entry { slot, of: lists.map_or(name, |(of, _)| of), segment });
         }
         // A rendition whose last segments are still being made ends when they are there, or when they are not coming.
-        let late = self.ended.is_some_and(|(at, _)| now >= at + LINGER);
+        let late = self.ended.is_some_and(|(at, _)| now >= at + LAST_SEGMENTS);
         (entries, self.is_over(now) && (complete || late))
     }
 

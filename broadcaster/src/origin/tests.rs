@@ -14,7 +14,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let mut bench = Self { stream: Stream::new("t".into()), now: Instant::now() };
+        Self::with_linger(LINGER)
+    }
+
+    fn with_linger(linger: Duration) -> Self {
+        let mut bench = Self { stream: Stream::new("t".into(), linger), now: Instant::now() };
         bench.publish();
         bench
     }
@@ -205,6 +209,25 @@ fn a_clean_end_is_listed_at_once_and_an_unclean_one_after_the_linger() {
 }
 
 #[test]
+fn how_long_a_publisher_is_waited_for_is_set_and_takes_no_last_segment_away() {
+    let mut bench = Bench::with_linger(6 * LINGER);
+    bench.source(0, 2.0);
+    bench.stream.end(false, bench.now);
+    bench.now += 5 * LINGER;
+    assert!(!bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+    bench.now += LINGER;
+    assert!(bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+
+    let mut bench = Bench::with_linger(Duration::ZERO);
+    bench.source(0, 2.0);
+    bench.stream.end(false, bench.now);
+    assert!(bench.playlist(SOURCE).contains("#EXT-X-ENDLIST"));
+    assert!(!bench.playlist("360p").contains("#EXT-X-ENDLIST"));
+    bench.rendition(0);
+    assert!(bench.playlist("360p").contains("#EXT-X-ENDLIST"));
+}
+
+#[test]
 fn a_rendition_that_is_still_being_made_ends_when_it_is_complete() {
     let mut bench = Bench::new();
     bench.source(0, 2.0);
@@ -343,7 +366,7 @@ fn the_master_lists_source_and_ladder_with_audio_once_the_source_is_measured() {
 #[test]
 fn sound_alone_is_listed_and_pictures_may_join_it() {
     let now = Instant::now();
-    let mut stream = Stream::new("t".into());
+    let mut stream = Stream::new("t".into(), LINGER);
     stream.begin(now);
     stream.add_rendition(AUDIO, 0, Description { codec: "mp4a.40.2".into(), channels: 2, ..Description::default() });
     stream.set_init(AUDIO, Bytes::from_static(b"init")).unwrap();

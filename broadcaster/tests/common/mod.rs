@@ -4,6 +4,7 @@
 
 pub mod whip;
 
+use millrace_broadcaster::config::Rung;
 use millrace_broadcaster::events::IngestEvent;
 use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
@@ -42,6 +43,13 @@ pub fn media(file: &str) -> Option<PathBuf> {
 struct Seen {
     started: usize,
     ends: Vec<bool>,
+    /// The ladder of its own that each publication came with.
+    ladders: Vec<Option<Vec<Rung>>>,
+}
+
+/// A gate for one key, "secret".
+fn one_key() -> Arc<Gate> {
+    Gate::new(Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned())))
 }
 
 pub struct Line {
@@ -58,16 +66,19 @@ impl Line {
     }
 
     pub async fn with_idle(idle: Duration) -> Self {
-        Self::with(idle, FREE_PORTS).await
+        Self::with(idle, FREE_PORTS, one_key()).await
     }
 
     pub async fn with_whip_ports(ports: &str) -> Self {
-        Self::with(Timeouts::default().idle, ports).await
+        Self::with(Timeouts::default().idle, ports, one_key()).await
     }
 
-    async fn with(idle: Duration, ports: &str) -> Self {
+    pub async fn with_gate(gate: Arc<Gate>) -> Self {
+        Self::with(Timeouts::default().idle, FREE_PORTS, gate).await
+    }
+
+    async fn with(idle: Duration, ports: &str, gate: Arc<Gate>) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let gate = Gate::new(Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned())));
         let server = RtmpServer::bind(any, gate.clone(), Timeouts { idle, ..Timeouts::default() }).await.unwrap();
         let rtmp = server.local_addr().unwrap();
         let origin = Origin::new();
@@ -112,6 +123,10 @@ impl Line {
 
     pub async fn ends(&self) -> Vec<bool> {
         self.seen.borrow().ends.clone()
+    }
+
+    pub fn ladders(&self) -> Vec<Option<Vec<Rung>>> {
+        self.seen.borrow().ladders.clone()
     }
 
     async fn wait(&self, condition: impl FnMut(&Seen) -> bool) {
@@ -213,6 +228,7 @@ impl Answer {
 /// What a broadcaster does with a publication, less the orchestrators.
 async fn carry(mut publication: Publication, origin: Origin, seen: Arc<watch::Sender<Seen>>) {
     let handle = origin.stream(&publication.name).unwrap();
+    seen.send_modify(|seen| seen.ladders.push(publication.ladder.take()));
     let mut segmenter = Segmenter::default();
     while let Some(event) = publication.events.recv().await {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;

@@ -194,6 +194,15 @@ impl Client {
         client
     }
 
+    /// Publishes to a path with the key in it.
+    pub async fn publish_at(line: &Line, path: &str) -> Self {
+        let (mut client, offer) = Self::new().await;
+        let created = line.send("POST", path, &[SDP], &offer).await;
+        client.accept(&created, |answer| answer.to_owned());
+        client.connect().await;
+        client
+    }
+
     /// Publishes through a relay.
     pub async fn publish_through(line: &Line, relay: Relay) -> Self {
         let (mut client, offer) = Self::new().await;

@@ -9,6 +9,7 @@
 //!   [`outbox`]: transactions on their way. [`signing`]: what may be signed once.
 //!   [`unpaid`]: work whose ticket is still to come.
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
+//!   [`stream_keys`]: who may publish at a broadcaster.
 
 mod codec;
 mod group;
@@ -20,6 +21,7 @@ pub mod sent;
 mod session;
 pub mod settings;
 pub mod signing;
+pub mod stream_keys;
 pub mod totals;
 pub mod unpaid;
 pub mod winners;
@@ -38,6 +40,7 @@ pub use outbox::OutboxRow;
 pub use pairs::{AcceptError, IssueError, PayeePair, PayerPair};
 pub use received::Acceptance;
 pub use signing::SignedOnce;
+pub use stream_keys::StreamKeyRow;
 pub use totals::{Direction, TicketRow, Totals};
 pub use unpaid::Unpaid;
 pub use winners::{Winner, WinnerState};

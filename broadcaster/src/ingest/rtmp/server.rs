@@ -4,7 +4,8 @@
 //! and TCP stops the encoder. Nothing waits without a limit.
 
 use super::session::{Event, Session, SessionError, Status, Timeouts};
-use crate::ingest::live::{Gate, Live, LiveError, Publication};
+use crate::ingest::live::{Live, LiveError, Publication};
+use crate::ingest::{Gate, Protocol, Refusal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -73,6 +74,13 @@ impl RtmpServer {
                 tracing::warn!(%peer, reason = "too many connections", limit = MAX_CONNECTIONS, "rtmp refused");
                 continue;
             };
+            let counted = match self.shared.gate.connect(peer.ip()) {
+                Ok(counted) => counted,
+                Err(reason) => {
+                    tracing::warn!(%peer, %reason, "rtmp refused");
+                    continue;
+                }
+            };
             let connection = Connection {
                 socket,
                 peer,
@@ -84,7 +92,7 @@ impl RtmpServer {
             let shutdown = shutdown.clone();
             tasks.spawn(async move {
                 connection.serve(shutdown).await;
-                drop(permit);
+                drop((permit, counted));
             });
         }
         tasks.close();
@@ -103,10 +111,10 @@ enum CloseReason {
     Closed,
     #[error("the peer does not read what it is sent")]
     WriteTimeout,
-    #[error("unknown key: publish to rtmp://host/{APP}/KEY with a key of this server")]
-    Unauthorized,
-    #[error("stream {0} already has a publisher: end that first")]
-    BadName(String),
+    #[error("unknown application: publish to rtmp://host/{APP}/KEY with a stream key of this server")]
+    Application,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error(transparent)]
     Live(#[from] LiveError),
     #[error("the server is shutting down")]
@@ -139,8 +147,9 @@ impl Connection {
         }
         if let Err(reason) = &result {
             let status = match reason {
-                CloseReason::Unauthorized => Status::Unauthorized,
-                CloseReason::BadName(_) => Status::BadName,
+                CloseReason::Application => Status::Unauthorized,
+                CloseReason::Refused(refusal) if refusal.is_about_the_key() => Status::Unauthorized,
+                CloseReason::Refused(Refusal::NameTaken(_)) => Status::BadName,
                 _ => Status::Rejected,
             };
             // A session that failed by itself has already said why.
@@ -220,9 +229,12 @@ impl Connection {
     }
 
     async fn publish(&mut self, app: &str, key: &str) -> Result<(), CloseReason> {
-        let name = if app == APP { self.shared.gate.stream_name(key) } else { None };
-        let name = name.ok_or(CloseReason::Unauthorized)?;
-        let guard = self.shared.gate.claim(&name).await.ok_or_else(|| CloseReason::BadName(name.clone()))?;
+        if app != APP {
+            return Err(CloseReason::Application);
+        }
+        let grant = self.shared.gate.authorise(Protocol::Rtmp, key, self.peer).await?;
+        let guard = self.shared.gate.claim(grant, self.peer).await?;
+        let name = guard.name().to_owned();
         tracing::info!(peer = %self.peer, stream = %name, "rtmp publisher accepted");
         self.session.accept(&name);
         self.live = Some(Live::new(guard, self.peer, self.publications.clone()));

@@ -1,5 +1,7 @@
 //! What goes back over HTTP when something is wrong: RFC 9457's `problem+json`.
 
+use super::resource::unauthorized;
+use crate::ingest::Refusal;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -9,7 +11,7 @@ pub(super) struct Problem {
     pub(super) status: u16,
     title: &'static str,
     pub(super) detail: String,
-    header: Option<(HeaderName, &'static str)>,
+    header: Option<(HeaderName, String)>,
 }
 
 impl Problem {
@@ -17,9 +19,27 @@ impl Problem {
         Self { status, title, detail: detail.into(), header: None }
     }
 
-    pub(super) fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.header = Some((name, value));
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.header = Some((name, value.into()));
         self
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let (status, title) = match &refusal {
+            Refusal::UnknownKey => return unauthorized(),
+            Refusal::Revoked | Refusal::Denied { .. } => (403, "Not allowed"),
+            Refusal::NameTaken(_) => (409, "Name is live"),
+            Refusal::Full(_) => (503, "No room"),
+            Refusal::AddressFull(_) | Refusal::Connections(_) | Refusal::WrongKeys(_) => (429, "Too many from here"),
+            Refusal::Unavailable => (503, "Not now"),
+        };
+        let problem = Self::new(status, title, refusal.to_string());
+        match refusal.retry_after() {
+            Some(wait) => problem.with(header::RETRY_AFTER, wait.as_secs().max(1).to_string()),
+            None => problem,
+        }
     }
 }
 
@@ -35,8 +55,10 @@ impl IntoResponse for Problem {
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some((name, value)) = self.header {
-            headers.insert(name, HeaderValue::from_static(value));
+        if let Some((name, value)) = self.header
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
+            headers.insert(name, value);
         }
         response
     }

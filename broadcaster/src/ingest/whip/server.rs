@@ -7,10 +7,12 @@ use super::ports::{PortRange, Ports};
 use super::problem::Problem;
 use super::resource::{
     ENDPOINT_METHODS, EndpointCall, FRAGMENT_TYPE, Head, MOST_BODY, OFFER_TYPE, Patch, Resource, SESSION_METHODS,
-    SessionCall, endpoint, unauthorized,
+    SessionCall, endpoint,
 };
 use super::session::{Command, Session};
-use crate::ingest::live::{Gate, Live, Publication};
+use crate::ingest::gate::{Gate, Grant, Protocol};
+use crate::ingest::live::{Live, Publication};
+use crate::ingest::refusal::Refusal;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, Request, State};
@@ -124,8 +126,9 @@ impl Shared {
             EndpointCall::Options => Ok(options(ENDPOINT_METHODS, ("accept-post", OFFER_TYPE))),
             EndpointCall::Nothing => Ok(StatusCode::NO_CONTENT.into_response()),
             EndpointCall::Publish { key, in_header } => {
-                let name = self.gate.stream_name(key).ok_or_else(unauthorized)?;
-                self.publish(peer, name, in_header.then(|| key.to_owned()), &text(body).await?).await
+                let grant =
+                    self.gate.authorise(Protocol::Whip, key, peer).await.map_err(|refusal| refused(peer, refusal))?;
+                self.publish(peer, grant, in_header.then(|| key.to_owned()), &text(body).await?).await
             }
         }
     }
@@ -133,7 +136,7 @@ impl Shared {
     async fn publish(
         self: &Arc<Self>,
         from: SocketAddr,
-        name: String,
+        grant: Grant,
         key: Option<String>,
         sdp: &str,
     ) -> Result<Response, Problem> {
@@ -147,9 +150,7 @@ impl Shared {
                 self.ports.count()
             ))
         })?;
-        let guard = self.gate.claim(&name).await.ok_or_else(|| {
-            Problem::new(409, "Name is live", format!("stream {name} already has a publisher: end that first"))
-        })?;
+        let guard = self.gate.claim(grant, from).await.map_err(|refusal| refused(from, refusal))?;
         let local: Vec<_> =
             self.addresses(from.ip()).into_iter().map(|ip| SocketAddr::new(ip, port.number())).collect();
         let (resource, commands) =
@@ -335,6 +336,11 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
+}
+
+fn refused(peer: SocketAddr, refusal: Refusal) -> Problem {
+    tracing::warn!(%peer, reason = %refusal, "whip refused");
+    refusal.into()
 }
 
 fn unavailable(detail: String) -> Problem {

@@ -1,6 +1,6 @@
 use alloy::primitives::{Address, B256, U256};
 use alloy::signers::local::PrivateKeySigner;
-use millrace_store::{SegmentRow, Store, StoreError, Suspension};
+use millrace_store::{SegmentRow, Store, StoreError, StreamKeyRow, Suspension};
 use millrace_tickets::{Assignment, Domain, SegmentReceipt, Verdict};
 use tempfile::TempDir;
 
@@ -129,4 +129,31 @@ async fn a_suspension_lasts_until_its_time() {
     assert_eq!(store.suspensions(NOW_MS + 20).await.unwrap(), []);
     store.unsuspend(PAYEE).await.unwrap();
     assert_eq!(store.suspensions(NOW_MS).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_stream_key_is_kept_by_its_hash_and_revoked_for_good() {
+    let (dir, store) = store().await;
+    assert!(!store.has_stream_keys().await.unwrap());
+    store.add_stream_key(random(1), "show", NOW_MS).await.unwrap();
+    store.add_stream_key(random(2), "show", NOW_MS + 1).await.unwrap();
+    assert!(store.add_stream_key(random(1), "other", NOW_MS + 2).await.is_err(), "no key stands for two names");
+    // Another process, as the command line is one.
+    let other = open(&dir).await;
+    other.use_stream_key(random(1), NOW_MS + 3).await.unwrap();
+    assert!(other.revoke_stream_key(random(1), NOW_MS + 4).await.unwrap());
+    assert!(!other.revoke_stream_key(random(1), NOW_MS + 5).await.unwrap());
+    assert!(!other.revoke_stream_key(random(3), NOW_MS + 5).await.unwrap());
+    let first = StreamKeyRow {
+        hash: random(1),
+        name: "show".into(),
+        created_ms: NOW_MS,
+        used_ms: Some(NOW_MS + 3),
+        revoked_ms: Some(NOW_MS + 4),
+    };
+    assert_eq!(store.stream_key(random(1)).await.unwrap(), Some(first.clone()));
+    assert_eq!(store.stream_key(random(3)).await.unwrap(), None);
+    let second =
+        StreamKeyRow { hash: random(2), created_ms: NOW_MS + 1, used_ms: None, revoked_ms: None, ..first.clone() };
+    assert_eq!(store.stream_keys().await.unwrap(), [first, second]);
 }

@@ -1,0 +1,182 @@
+//! `millrace key`: a broadcaster's stream keys, made, listed and revoked in its database while it runs.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::B256;
+use millrace_broadcaster::BroadcasterConfig;
+use millrace_broadcaster::ingest::keyring;
+use millrace_broadcaster::ingest::rtmp::APP;
+use millrace_broadcaster::origin::check_name;
+use millrace_hop::account::DATABASE;
+use millrace_hop::{unix_now, unix_now_ms};
+use millrace_node::sections::NodeConfig;
+use millrace_store::{Store, StreamKeyRow};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::cli::act::say;
+use crate::cli::sheet::{Cell, Sheet, list, table};
+use crate::role;
+
+/// Hex digits of a key's hash that people see: they tell a node's keys apart, and are no help to whoever wants to publish.
+const ID_DIGITS: usize = 12;
+/// So many of them name a key at least.
+const LEAST_DIGITS: usize = 4;
+/// What stands for a host that only the operator knows.
+const HOST: &str = "YOUR-HOST";
+
+/// The command line of `millrace key`.
+#[derive(Debug, clap::Args)]
+pub struct KeyArgs {
+    /// The broadcaster's configuration file.
+    #[arg(long, global = true, env = "MILLRACE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints JSON: times in unix seconds.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum KeyCommand {
+    /// Make a key and print it, this once: a running broadcaster takes it at once.
+    New {
+        /// Public name of the stream, part of its address; several keys may have one name.
+        name: String,
+    },
+    /// List the keys that were made here: never the keys themselves, nor those of the configuration.
+    List,
+    /// Revoke a key for good: a running broadcaster ends what is published with it within seconds.
+    Revoke {
+        /// Its id, as the list shows it, or the first four digits of it or more.
+        id: String,
+    },
+}
+
+/// Runs it.
+pub fn main(args: KeyArgs) -> Result<(), Failure> {
+    let path = args.config.ok_or_else(|| Failure::usage("which broadcaster? --config names its configuration file"))?;
+    let (node, config) = role::broadcaster(&path).map_err(Failure::usage)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let database = Path::new(&node.data_dir).join(DATABASE);
+        if !database.exists() {
+            let path = database.display();
+            return Err(Failure::usage(format!(
+                "there is no {path}: start the broadcaster once, keys can be made while it runs"
+            )));
+        }
+        let store = Store::open(&database.to_string_lossy()).await?;
+        let done = match args.command {
+            KeyCommand::New { name } => new(&store, &node, &config, &name).await,
+            KeyCommand::List => keys(&store).await,
+            KeyCommand::Revoke { id } => revoke(&store, &id).await,
+        };
+        store.close().await;
+        let (report, text) = done?;
+        say(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { text });
+        Ok(())
+    })
+}
+
+async fn new(
+    store: &Store,
+    node: &NodeConfig,
+    config: &BroadcasterConfig,
+    name: &str,
+) -> Result<(Value, String), Failure> {
+    check_name(name).map_err(Failure::usage)?;
+    let key = keyring::new_key();
+    let hash = keyring::hash(&key);
+    store.add_stream_key(hash, name, unix_now_ms()).await?;
+    let id = id(hash);
+    let (rtmp, http) = addresses(node, config);
+    let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("http://{http}/whip"));
+    let watch = format!("http://{http}/live/{name}/master.m3u8");
+    let report = json!({
+        "name": name,
+        "id": id,
+        "key": key,
+        "rtmp_url": format!("{rtmp}/{key}"),
+        "whip_url": whip,
+        "hls_url": watch,
+    });
+    let text = format!(
+        "key       {key}\n\
+         id        {id}\n\
+         \n\
+         The key is shown this once: only its hash is kept. Publish with it by\n\
+         \n  \
+         RTMP    {rtmp}/{key}\n  \
+         WHIP    {whip}, with the key as bearer token\n\
+         \n\
+         and watch\n\
+         \n  \
+         HLS     {watch}\n"
+    );
+    Ok((report, text))
+}
+
+async fn keys(store: &Store) -> Result<(Value, String), Failure> {
+    let rows: Vec<Sheet> = store.stream_keys().await?.iter().map(sheet).collect();
+    Ok((list(&rows), table(&rows, unix_now())))
+}
+
+async fn revoke(store: &Store, asked: &str) -> Result<(Value, String), Failure> {
+    let asked = asked.trim().to_lowercase();
+    if asked.len() < LEAST_DIGITS {
+        return Err(Failure::usage(format!("{asked:?} is no id: millrace key list shows them")));
+    }
+    let known = store.stream_keys().await?;
+    let mut found = known.iter().filter(|row| id(row.hash).starts_with(&asked));
+    let row = match (found.next(), found.next()) {
+        (Some(row), None) => row,
+        (Some(_), Some(_)) => return Err(Failure::usage(format!("several ids begin with {asked}: give more digits"))),
+        (None, _) => return Err(Failure::usage(format!("no key has the id {asked}: millrace key list shows them"))),
+    };
+    let asked = id(row.hash);
+    if !store.revoke_stream_key(row.hash, unix_now_ms()).await? {
+        return Err(Failure::usage(format!("key {asked} of {} is revoked already", row.name)));
+    }
+    let text = format!(
+        "key {asked} of {} is revoked: a running broadcaster ends what is published with it within seconds\n",
+        row.name
+    );
+    Ok((json!({ "id": asked, "name": row.name }), text))
+}
+
+fn id(hash: B256) -> String {
+    alloy::hex::encode(hash).chars().take(ID_DIGITS).collect()
+}
+
+fn sheet(row: &StreamKeyRow) -> Sheet {
+    let time = |ms: Option<u64>| Cell::Time(ms.unwrap_or(0) / 1_000);
+    Sheet(vec![
+        ("name", Cell::text(&row.name)),
+        ("id", Cell::text(id(row.hash))),
+        ("created", time(Some(row.created_ms))),
+        ("used", time(row.used_ms)),
+        ("revoked", time(row.revoked_ms)),
+    ])
+}
+
+/// Where the node takes RTMP and HTTP, as far as this machine can tell: as it said when it last started, which knows ports that the
+/// system picked, else as it is configured.
+fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> (String, String) {
+    #[derive(Deserialize)]
+    struct Ready {
+        http: Option<SocketAddr>,
+        rtmp: Option<SocketAddr>,
+    }
+    let said = std::fs::read(Path::new(&node.data_dir).join("ready.json")).ok();
+    let said = said.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(Ready { http: None, rtmp: None });
+    let show = |said: Option<SocketAddr>, configured: &str| match said.or_else(|| configured.parse().ok()) {
+        Some(address) if address.ip().is_unspecified() => format!("{HOST}:{}", address.port()),
+        Some(address) => address.to_string(),
+        None => configured.to_owned(),
+    };
+    (show(said.rtmp, &config.rtmp_listen), show(said.http, &node.http_listen))
+}
