@@ -9,7 +9,9 @@ use mp4_atom::{Atom, Encode, esds};
 use serde::{Deserialize, Serialize};
 
 use crate::VIDEO_TIMESCALE;
-use crate::h264::{self, AvcConfig, H264Error};
+use crate::h264::{self, AvcConfig};
+use crate::h265::{self, HevcConfig, RandomAccess};
+use crate::nal::{NalError, PictureFormat};
 
 /// Longest init segment taken, in bytes. Real ones have under 1,500.
 pub const MAX_INIT: usize = 16 * 1024;
@@ -63,7 +65,7 @@ pub enum CmafError {
     Box(#[from] mp4_atom::Error),
     /// The codec configuration does not read.
     #[error(transparent)]
-    H264(#[from] H264Error),
+    Codec(#[from] NalError),
 }
 
 /// A video codec of the network.
@@ -71,6 +73,18 @@ pub enum CmafError {
 pub enum Codec {
     /// H.264 / AVC.
     H264,
+    /// H.265 / HEVC: of a source only.
+    H265,
+}
+
+impl Codec {
+    /// The name that profiles and people use: `h264`, `hevc`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::H265 => "hevc",
+        }
+    }
 }
 
 /// A video track.
@@ -84,30 +98,86 @@ pub struct VideoTrack {
     pub height: u16,
     /// Ticks per second; [`VIDEO_TIMESCALE`] everywhere in the network.
     pub timescale: u32,
-    /// Payload of the `avcC` box.
+    /// Payload of the `avcC` or `hvcC` box.
     pub config: Bytes,
 }
 
 impl VideoTrack {
     /// The H.264 track that an `avcC` record describes, at 90 kHz.
     pub fn h264(config: Bytes) -> Result<Self, CmafError> {
-        let sps = AvcConfig::parse(&config)?.parse_sps()?;
-        // A size past u16 was refused with the SPS.
-        let (width, height) = (sps.width as u16, sps.height as u16);
-        Ok(Self { codec: Codec::H264, width, height, timescale: VIDEO_TIMESCALE, config })
+        let format = AvcConfig::parse(&config)?.parse_sps()?.format;
+        Ok(Self::of(Codec::H264, &format, config))
     }
 
-    /// The RFC 6381 name, as playlists give it: `avc1.64001f`.
+    /// The HEVC track that an `hvcC` record describes, at 90 kHz. What the record repeats of its parameter sets is taken from those,
+    /// and encoders' remarks are left out.
+    pub fn h265(record: &[u8]) -> Result<Self, CmafError> {
+        let config = HevcConfig::parse(record)?;
+        Ok(Self::of(Codec::H265, &config.parse_sps()?.format, config.to_record()?))
+    }
+
+    fn of(codec: Codec, format: &PictureFormat, config: Bytes) -> Self {
+        // A size past u16 was refused with the SPS.
+        let (width, height) = (format.width as u16, format.height as u16);
+        Self { codec, width, height, timescale: VIDEO_TIMESCALE, config }
+    }
+
+    /// The RFC 6381 name, as playlists give it: `avc1.64001f`, `hvc1.1.6.L93.B0`.
     pub fn codec_string(&self) -> String {
-        match self.config.get(1..4) {
-            Some([profile, constraints, level]) => format!("avc1.{profile:02x}{constraints:02x}{level:02x}"),
-            _ => "avc1".to_owned(),
+        match (self.codec, self.config.get(1..13)) {
+            (Codec::H264, Some([profile, constraints, level, ..])) => {
+                format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
+            }
+            (Codec::H264, _) => "avc1".to_owned(),
+            (Codec::H265, Some([profile, a, b, c, d, constraints @ .., level])) => {
+                let space = ["", "A", "B", "C"][usize::from(profile >> 6)];
+                let tier = if profile & 0x20 == 0 { 'L' } else { 'H' };
+                let compatibility = u32::from_be_bytes([*a, *b, *c, *d]).reverse_bits();
+                let mut name = format!("hvc1.{space}{}.{compatibility:X}.{tier}{level}", profile & 0x1f);
+                let used = constraints.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                for byte in &constraints[..used] {
+                    name += &format!(".{byte:X}");
+                }
+                name
+            }
+            (Codec::H265, _) => "hvc1".to_owned(),
         }
     }
 
-    /// What the first sequence parameter set says.
-    pub fn sps(&self) -> Result<h264::Sps, H264Error> {
-        AvcConfig::parse(&self.config)?.parse_sps()
+    /// `profile_idc` as the first sequence parameter set gives it, in the codec's own numbers.
+    pub fn profile(&self) -> u8 {
+        let byte = self.config.get(1).copied().unwrap_or(0);
+        match self.codec {
+            Codec::H264 => byte,
+            Codec::H265 => byte & 0x1f,
+        }
+    }
+
+    /// What the first sequence parameter set says of the pictures.
+    pub fn format(&self) -> Result<PictureFormat, NalError> {
+        Ok(match self.codec {
+            Codec::H264 => AvcConfig::parse(&self.config)?.parse_sps()?.format,
+            Codec::H265 => HevcConfig::parse(&self.config)?.parse_sps()?.format,
+        })
+    }
+
+    /// Whether a segment may start with this sample: it and all that follow decode without what was before. `false` for bytes that
+    /// are no NAL units.
+    ///
+    /// An HEVC stream's CRA pictures are such only where no picture is reordered. Elsewhere pictures that are shown before the CRA
+    /// and lean on the segment before (RASL) may follow it, and whoever begins there loses them.
+    pub fn is_start(&self, sample: &[u8]) -> bool {
+        match self.codec {
+            Codec::H264 => h264::is_idr(sample),
+            Codec::H265 => match h265::random_access(sample) {
+                Some(RandomAccess::Closed) => true,
+                Some(RandomAccess::Open) => {
+                    let sps = HevcConfig::parse(&self.config).and_then(|config| config.parse_sps());
+                    sps.is_ok_and(|sps| sps.reorder == 0)
+                }
+                None => false,
+            },
+        }
     }
 }
 
@@ -179,11 +249,11 @@ pub fn write_init(track: &Track) -> Result<Bytes, CmafError> {
     let (mut tkhd, mut minf) = (mp4_atom::Tkhd::default(), mp4_atom::Minf::default());
     let (codec, handler, name) = match track {
         Track::Video(video) => {
-            let (h, v) = video.sps()?.sar;
+            let (h, v) = video.format()?.sar;
             tkhd.width = u16::try_from(u32::from(video.width) * u32::from(h) / u32::from(v)).unwrap_or(u16::MAX).into();
             tkhd.height = video.height.into();
             minf.vmhd = Some(mp4_atom::Vmhd::default());
-            (mp4_atom::Codec::Avc1(avc1(video, (h, v))?), b"vide", "VideoHandler")
+            (sample_entry(video, (h, v))?, b"vide", "VideoHandler")
         }
         Track::Audio(audio) => {
             tkhd.volume = 1.into();
@@ -228,17 +298,19 @@ pub fn write_init(track: &Track) -> Result<Bytes, CmafError> {
     Ok(out.into())
 }
 
-fn avc1(video: &VideoTrack, sar: (u16, u16)) -> Result<mp4_atom::Avc1, CmafError> {
-    Ok(mp4_atom::Avc1 {
-        visual: mp4_atom::Visual {
-            data_reference_index: 1,
-            width: video.width,
-            height: video.height,
-            ..Default::default()
-        },
-        avcc: mp4_atom::Avcc::decode_body(&mut &video.config[..])?,
-        pasp: (sar.0 != sar.1).then(|| mp4_atom::Pasp { h_spacing: sar.0.into(), v_spacing: sar.1.into() }),
-        ..Default::default()
+fn sample_entry(video: &VideoTrack, sar: (u16, u16)) -> Result<mp4_atom::Codec, CmafError> {
+    let visual =
+        mp4_atom::Visual { data_reference_index: 1, width: video.width, height: video.height, ..Default::default() };
+    let pasp = (sar.0 != sar.1).then(|| mp4_atom::Pasp { h_spacing: sar.0.into(), v_spacing: sar.1.into() });
+    Ok(match video.codec {
+        Codec::H264 => {
+            let avcc = mp4_atom::Avcc::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Avc1(mp4_atom::Avc1 { visual, avcc, pasp, ..Default::default() })
+        }
+        Codec::H265 => {
+            let hvcc = mp4_atom::Hvcc::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Hvc1(mp4_atom::Hvc1 { visual, hvcc, pasp, ..Default::default() })
+        }
     })
 }
 
@@ -268,7 +340,7 @@ fn mp4a(audio: &AudioTrack) -> mp4_atom::Mp4a {
     }
 }
 
-/// Reads an init segment: its first track, which must be H.264 or AAC.
+/// Reads an init segment: its first track, which must be H.264, HEVC or AAC.
 pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
     if bytes.len() > MAX_INIT {
         return Err(CmafError::TooLarge { what: "init segment", size: bytes.len(), limit: MAX_INIT });
@@ -288,6 +360,11 @@ pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
             let config = AvcConfig::parse(find(children, b"avcC")?)?.to_record()?;
             Ok(Track::Video(VideoTrack { timescale, ..VideoTrack::h264(config)? }))
         }
+        // Parameter sets may lie in the samples too (hev1): those here must do all the same.
+        b"hvc1" | b"hev1" => {
+            let children = entry.get(78..).ok_or(CmafError::Invalid("hvc1 sample entry"))?;
+            Ok(Track::Video(VideoTrack { timescale, ..VideoTrack::h265(find(children, b"hvcC")?)? }))
+        }
         b"mp4a" => {
             let channels = entry.get(16..18).ok_or(CmafError::Invalid("mp4a sample entry"))?[1];
             let esds = find(entry.get(28..).ok_or(CmafError::Invalid("mp4a sample entry"))?, b"esds")?;
@@ -299,7 +376,7 @@ pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
             let config = config.filter(|c| c.raw.len() >= 2).ok_or(CmafError::Missing("AudioSpecificConfig"))?;
             Ok(Track::Audio(AudioTrack { sample_rate: timescale, channels, config: config.raw.into() }))
         }
-        _ => Err(CmafError::Invalid("codec: only avc1 and mp4a are taken, the sample entry")),
+        _ => Err(CmafError::Invalid("codec: only avc1, hvc1 and mp4a are taken, the sample entry")),
     }
 }
 
