@@ -26,6 +26,7 @@ mod nal;
 pub mod nvenc;
 pub mod picture;
 pub mod synthetic;
+mod track;
 pub mod transcode;
 
 pub use av::AvError;

@@ -5,16 +5,18 @@
 
 use super::amf0::Value;
 use super::flv::{FlvError, Tag};
-use crate::events::{AccessUnit, IngestEvent, TIMELINE_JUMP, TrackKind};
+use crate::events::{AccessUnit, IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
 use crate::ingest::aac::{self, AacError};
-use millrace_media::cmaf::{AudioTrack, CmafError, VideoTrack};
-use millrace_media::h264;
+use millrace_media::cmaf::{AudioTrack, CmafError, Codec, VideoTrack};
+use millrace_media::h265::{self, nals};
 use std::collections::VecDeque;
 
 /// How much of one track is held back for the configuration of the other. Encoders send both within a few frames.
 const START_WAIT: i64 = 90_000;
 /// And how many bytes: two seconds at 16 Mb/s.
 const START_BYTES: usize = 4 << 20;
+/// How long a stream of HEVC may have no other keyframes than CRA pictures in open GOPs: some send an IDR now and then.
+const OPEN_SECONDS: i64 = 10;
 /// The least step between two decoding times: RTMP's own resolution, one millisecond.
 const LEAST_STEP: i64 = 90;
 
@@ -27,12 +29,18 @@ pub enum IntakeError {
     /// An AAC configuration that is not taken.
     #[error(transparent)]
     Aac(#[from] AacError),
-    /// A sequence header that does not describe an H.264 track.
-    #[error("the h.264 configuration is not accepted: {0}")]
+    /// A sequence header that does not describe an H.264 or HEVC track.
+    #[error("the video configuration is not accepted: {0}")]
     Video(#[from] CmafError),
     /// NAL lengths that do not add up.
-    #[error("an h.264 picture is malformed: its nal lengths do not fit its size")]
+    #[error("a picture is malformed: its nal lengths do not fit its size")]
     Picture,
+    /// Keyframes of HEVC that need what was before them.
+    #[error(
+        "hevc with open gops is not accepted: no keyframe for {OPEN_SECONDS} s from which a player could start; \
+         close the gops (x265: open-gop=0), or send no b-frames"
+    )]
+    OpenGop,
     /// Audio without video.
     #[error("audio-only streams are not served yet: add an H.264 video track")]
     NoVideo,
@@ -49,6 +57,8 @@ pub struct Intake {
     started: bool,
     held: VecDeque<AccessUnit>,
     held_bytes: usize,
+    /// The first picture since the last closed start at which only an open one is possible.
+    open_since: Option<i64>,
     last_video: Option<i64>,
     last_audio: Option<i64>,
 }
@@ -73,17 +83,8 @@ impl Intake {
         out: &mut VecDeque<IngestEvent>,
     ) -> Result<(), IntakeError> {
         match tag {
-            Tag::VideoConfig(record) => {
-                let track = VideoTrack::h264(record)?;
-                if self.video.as_ref() != Some(&track) {
-                    self.video = Some(track.clone());
-                    if self.started {
-                        out.push_back(IngestEvent::VideoConfig(track));
-                    } else {
-                        self.held.retain(|unit| unit.track == TrackKind::Audio);
-                    }
-                }
-            }
+            Tag::VideoConfig(record) => self.video_config(VideoTrack::h264(record)?, out),
+            Tag::HevcConfig(record) => self.video_config(VideoTrack::h265(&record)?, out),
             Tag::AudioConfig(config) => {
                 let track = aac::track(config)?;
                 if self.audio.as_ref() != Some(&track) {
@@ -97,13 +98,13 @@ impl Intake {
             }
             // Media before its configuration can be decoded by nobody.
             Tag::Video { composition_ms, data } if self.video.is_some() => {
-                if h264::nals(&data).any(|nal| nal.is_err()) {
+                if nals(&data).any(|nal| nal.is_err()) {
                     return Err(IntakeError::Picture);
                 }
                 let time = self.clock.ticks(timestamp);
                 let dts = rising(&mut self.last_video, time);
                 let pts = (time + i64::from(composition_ms) * 90).max(dts);
-                let key = h264::is_idr(&data);
+                let key = self.starts(&data, dts)?;
                 self.unit(AccessUnit { track: TrackKind::Video, dts, pts, key, data }, out);
             }
             Tag::Audio(data) if self.audio.is_some() => {
@@ -117,6 +118,32 @@ impl Intake {
             self.try_start(name, out)?;
         }
         Ok(())
+    }
+
+    fn video_config(&mut self, track: VideoTrack, out: &mut VecDeque<IngestEvent>) {
+        if self.video.as_ref() != Some(&track) {
+            self.video = Some(track.clone());
+            if self.started {
+                out.push_back(IngestEvent::VideoConfig(track));
+            } else {
+                self.held.retain(|unit| unit.track == TrackKind::Audio);
+            }
+        }
+    }
+
+    /// Whether a segment may start with this picture. Fails once a stream has had nothing but open starts for too long.
+    fn starts(&mut self, data: &[u8], dts: i64) -> Result<bool, IntakeError> {
+        let Some(track) = &self.video else { return Ok(false) };
+        let key = track.is_start(data);
+        if key {
+            self.open_since = None;
+        } else if track.codec == Codec::H265 && h265::random_access(data).is_some() {
+            let since = *self.open_since.get_or_insert(dts);
+            if dts - since > OPEN_SECONDS * TICKS_PER_SECOND {
+                return Err(IntakeError::OpenGop);
+            }
+        }
+        Ok(key)
     }
 
     fn unit(&mut self, unit: AccessUnit, out: &mut VecDeque<IngestEvent>) {
@@ -185,6 +212,7 @@ fn rising(last: &mut Option<i64>, time: i64) -> i64 {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use millrace_media::h265::HevcConfig;
 
     const LC: &[u8] = &[0x12, 0x10];
 
@@ -280,6 +308,35 @@ mod tests {
         assert_eq!(run(&mut intake, &start).unwrap().len(), 1);
         let events = run(&mut intake, &[(0, Tag::AudioConfig(Bytes::from_static(&[0x11, 0x90])))]).unwrap();
         assert!(matches!(&events[0], IngestEvent::AudioConfig(track) if track.sample_rate == 48_000));
+    }
+
+    /// 640x360 with B-frames.
+    fn hvcc() -> Bytes {
+        let sps = b"\x42\x01\x01\x01\x60\0\0\x03\0\x90\0\0\x03\0\0\x03\0\x3f\xa0\x05\x02\x01\x71\xf2\xe5\x95\x95\x29\x30\xbc\x05\xa0\x20\0\0\x03\0\x20\0\0\x03\x03\xc1";
+        let set = |set: &'static [u8]| vec![Bytes::from_static(set)];
+        let config = HevcConfig { vps: set(b"\x40\x01"), sps: set(sps), pps: set(b"\x44\x01"), sei: Vec::new() };
+        config.to_record().unwrap()
+    }
+
+    fn hevc(kind: u8) -> Tag {
+        Tag::Video { composition_ms: 0, data: vec![0, 0, 0, 3, kind << 1, 1, 0xaf].into() }
+    }
+
+    #[test]
+    fn hevc_has_its_keys_and_an_open_gop_is_refused_with_a_reason() {
+        let mut intake = Intake::default();
+        intake.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(12.0))]));
+        // IDR, trailing, CRA with its leading pictures, and an IDR again before it takes too long.
+        let tags = [(0, 19), (40, 1), (4_000, 21), (4_040, 9), (8_000, 20), (10_000, 21), (19_000, 21)];
+        let mut all = vec![(0, Tag::HevcConfig(hvcc()))];
+        all.extend(tags.map(|(time, kind)| (time, hevc(kind))));
+        let events = run(&mut intake, &all).unwrap();
+        assert!(matches!(&events[0], IngestEvent::Started { video: Some(track), .. } if track.codec == Codec::H265));
+        let keys: Vec<bool> =
+            events[1..].iter().map(|event| matches!(event, IngestEvent::Unit(unit) if unit.key)).collect();
+        assert_eq!(keys, [true, false, false, false, true, false, false]);
+        let error = run(&mut intake, &[(21_000, hevc(21))]).unwrap_err();
+        assert!(matches!(error, IntakeError::OpenGop) && error.to_string().contains("open-gop=0"), "{error}");
     }
 
     #[test]
