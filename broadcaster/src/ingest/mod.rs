@@ -9,5 +9,5 @@ pub mod rtmp;
 pub mod whip;
 
 pub use live::{Gate, Keys, Publication};
-pub use rtmp::{RtmpServer, Timeouts};
+pub use rtmp::{Certificate, ListenError, RtmpServer, Timeouts, TlsError};
 pub use whip::WhipServer;
