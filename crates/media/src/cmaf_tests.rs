@@ -1,4 +1,5 @@
 use super::*;
+use crate::h265::HevcConfig;
 
 fn video() -> VideoTrack {
     // 1920x1080 High from a published sample; see `h264`.

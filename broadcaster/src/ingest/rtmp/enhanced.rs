@@ -19,10 +19,9 @@ mod packet {
     pub(super) const MOD_EX: u8 = 7;
 }
 
-/// How a message with tracks is laid out.
+/// How a message with tracks is laid out. 1 stands for many tracks of one codec.
 mod layout {
     pub(super) const ONE_TRACK: u8 = 0;
-    pub(super) const MANY_TRACKS: u8 = 1;
     pub(super) const MANY_TRACKS_MANY_CODECS: u8 = 2;
 }
 
@@ -107,13 +106,12 @@ fn packet(kind: u8, multitrack: u8, mut body: Bytes) -> Option<Option<Packet>> {
             None => four_cc(&mut body)?,
         };
         let track = byte(&mut body)?;
-        let size = match layout {
-            layout::ONE_TRACK => body.len(),
-            layout::MANY_TRACKS | _ => {
-                let [a, b, c] = *body.first_chunk::<3>()?;
-                body.advance(3);
-                u32::from_be_bytes([0, a, b, c]) as usize
-            }
+        let size = if layout == layout::ONE_TRACK {
+            body.len()
+        } else {
+            let [a, b, c] = *body.first_chunk::<3>()?;
+            body.advance(3);
+            u32::from_be_bytes([0, a, b, c]) as usize
         };
         if size > body.len() {
             return None;
