@@ -196,10 +196,9 @@ struct Start<'a> {
 impl Start<'_> {
     async fn broadcaster(&self) -> Result<Serving, Failure> {
         let config = self.config.section("broadcaster").map_err(Failure::usage)?;
-        millrace_broadcaster::start(config, self.account.clone(), self.identity, self.stop.clone()).await.map_err(|e| {
-            let config = matches!(&e, millrace_broadcaster::BroadcasterError::Account(a) if a.is_config());
-            if config { Failure::usage(e) } else { e.into() }
-        })
+        millrace_broadcaster::start(config, self.account.clone(), self.identity, self.stop.clone())
+            .await
+            .map_err(|e| if e.is_config() { Failure::usage(e) } else { e.into() })
     }
 
     async fn orchestrator(&self) -> Result<Serving, Failure> {

@@ -27,5 +27,8 @@ async fn streams(State(node): State<Arc<Broadcaster>>) -> Json<Vec<StreamView>> 
 async fn ingest(State(node): State<Arc<Broadcaster>>) -> Json<Value> {
     let told = node.config.keys.iter().filter(|key| !key.key.is_empty());
     let keys: Vec<Value> = told.map(|key| json!({ "name": key.name, "key": key.key })).collect();
-    Json(json!({ "rtmp_url": format!("rtmp://{}/live", node.rtmp), "whip_path": "/whip", "keys": keys }))
+    let rtmps = node.rtmps.map(|address| format!("rtmps://{address}/live"));
+    Json(
+        json!({ "rtmp_url": format!("rtmp://{}/live", node.rtmp), "rtmps_url": rtmps, "whip_path": "/whip", "keys": keys }),
+    )
 }

@@ -25,6 +25,12 @@ const MOST_RECONNECT_MS: u64 = 600_000;
 pub struct BroadcasterConfig {
     /// Where encoders publish by RTMP.
     pub rtmp_listen: String,
+    /// Where encoders publish by RTMPS; empty: nowhere.
+    pub rtmps_listen: String,
+    /// The certificate of RTMPS, a PEM file.
+    pub tls_certificate: String,
+    /// Its private key, a PEM file.
+    pub tls_key: String,
     /// UDP ports for publishers by WHIP: a range, or 0 for free ones.
     pub whip_udp_ports: String,
     /// The address that publishers by WHIP reach this machine by, where it is not its own.
@@ -93,6 +99,15 @@ pub struct Rung {
 pub const DOCS: &[(&str, &str)] = &[
     ("rtmp_listen", "TCP address on which encoders publish by RTMP; port 0 takes a free one"),
     (
+        "rtmps_listen",
+        "TCP address on which encoders publish by RTMPS (RTMP over TLS), such as 0.0.0.0:1936; empty for none",
+    ),
+    (
+        "tls_certificate",
+        "PEM file with the certificate of rtmps_listen, then its issuers'; read again within 30 s of a change",
+    ),
+    ("tls_key", "PEM file with the private key of tls_certificate, without a passphrase"),
+    (
         "whip_udp_ports",
         "UDP ports of publishers by WHIP, one for each: a range such as 40000-40099, or 0 for 32 that the system picks",
     ),
@@ -145,6 +160,9 @@ impl Default for BroadcasterConfig {
         let limits = Limits::default();
         Self {
             rtmp_listen: "0.0.0.0:1935".into(),
+            rtmps_listen: String::new(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
             whip_udp_ports: "0".into(),
             whip_public_address: String::new(),
             keys: Vec::new(),

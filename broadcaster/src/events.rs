@@ -15,7 +15,7 @@ pub const TIMELINE_JUMP: i64 = 3 * TICKS_PER_SECOND;
 /// The two kinds of track a stream can have; one of each at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackKind {
-    /// H.264.
+    /// H.264 or HEVC.
     Video,
     /// AAC.
     Audio,
@@ -30,7 +30,7 @@ pub struct AccessUnit {
     pub dts: i64,
     /// Presentation time in 90 kHz ticks, never before `dts`.
     pub pts: i64,
-    /// True for an IDR picture; always true for audio.
+    /// True where a segment may start: at an IDR picture, or one as good; always true for audio.
     pub key: bool,
     /// NAL units with a length prefix of four bytes, or one raw AAC frame.
     pub data: Bytes,

@@ -335,7 +335,7 @@ const USUAL_FPS: f64 = 30.0;
 /// Frames a second as the source's parameter sets say, within reason.
 fn source_fps(init: &[u8]) -> f64 {
     let Ok(cmaf::Track::Video(track)) = cmaf::read_init(init) else { return USUAL_FPS };
-    let said = track.sps().ok().and_then(|sps| sps.fps).map(|(n, d)| f64::from(n) / f64::from(d.max(1)));
+    let said = track.format().ok().and_then(|format| format.fps).map(|(n, d)| f64::from(n) / f64::from(d.max(1)));
     said.filter(|fps| (1.0..=120.0).contains(fps)).unwrap_or(USUAL_FPS)
 }
 

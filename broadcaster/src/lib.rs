@@ -33,7 +33,7 @@ use tracing::{info, warn};
 pub use config::BroadcasterConfig;
 use ingest::keyring::{Keyring, end_revoked};
 use ingest::whip::PortRange;
-use ingest::{Gate, RtmpServer, Timeouts, WhipServer};
+use ingest::{Certificate, Gate, ListenError, RtmpServer, Timeouts, TlsError, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
 use status::Streams;
@@ -54,13 +54,18 @@ pub enum BroadcasterError {
     /// The QUIC endpoint.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The RTMP socket.
-    #[error("cannot listen for rtmp on {address}: {error}")]
+    /// The certificate of RTMPS.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The socket of RTMP or RTMPS.
+    #[error("cannot listen for {protocol} on {address}: {error}")]
     Rtmp {
+        /// Which of the two.
+        protocol: &'static str,
         /// Where.
         address: SocketAddr,
         /// What the system says.
-        error: std::io::Error,
+        error: ListenError,
     },
     /// The UDP sockets of WHIP.
     #[error("cannot bind broadcaster.whip_udp_ports = {ports:?}: {error}")]
@@ -72,6 +77,17 @@ pub enum BroadcasterError {
     },
 }
 
+impl BroadcasterError {
+    /// Whether the configuration is wrong, and not the world.
+    pub fn is_config(&self) -> bool {
+        match self {
+            Self::Account(error) => error.is_config(),
+            Self::Tls(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A running broadcaster.
 pub(crate) struct Broadcaster {
     config: BroadcasterConfig,
@@ -80,6 +96,7 @@ pub(crate) struct Broadcaster {
     orchestrators: Orchestrators,
     streams: Streams,
     rtmp: SocketAddr,
+    rtmps: Option<SocketAddr>,
     tasks: TaskTracker,
 }
 
@@ -92,6 +109,13 @@ pub async fn start(
     stop: CancellationToken,
 ) -> Result<Serving, BroadcasterError> {
     let listen: SocketAddr = parse("broadcaster.rtmp_listen", &config.rtmp_listen)?;
+    let secure: Option<(SocketAddr, Arc<Certificate>)> = match config.rtmps_listen.as_str() {
+        "" => None,
+        address => Some((
+            parse("broadcaster.rtmps_listen", address)?,
+            Certificate::load(config.tls_certificate.as_ref(), config.tls_key.as_ref())?,
+        )),
+    };
     let ports: PortRange = parse("broadcaster.whip_udp_ports", &config.whip_udp_ports)?;
     let public: Option<IpAddr> = match config.whip_public_address.as_str() {
         "" => None,
@@ -106,9 +130,14 @@ pub async fn start(
     let keys =
         Keyring::new(config.keys_by_hash()?, account.store.clone(), config.webhook()?, config.auth_webhook_fail_open);
     let gate = Gate::with_limits(Arc::new(keys), limits);
-    let failed = |error| BroadcasterError::Rtmp { address: listen, error };
-    let server = RtmpServer::bind(listen, gate.clone(), Timeouts::default()).await.map_err(failed)?;
-    let rtmp = server.local_addr().map_err(failed)?;
+    let (rtmp, server) = listen_for("rtmp", listen, &gate, None).await?;
+    let (rtmps, secure_server) = match secure {
+        Some((listen, certificate)) => {
+            let (address, server) = listen_for("rtmps", listen, &gate, Some(certificate)).await?;
+            (Some(address), Some(server))
+        }
+        None => (None, None),
+    };
     let (sender, publications) = mpsc::channel(PUBLICATIONS);
     let whip = WhipServer::bind(ports, public, gate.clone(), sender.clone(), stop.clone());
     let whip = whip.map_err(|error| BroadcasterError::Whip { ports: config.whip_udp_ports.clone(), error })?;
@@ -126,14 +155,17 @@ pub async fn start(
         orchestrators: Orchestrators::new(&addresses),
         streams: Streams::default(),
         rtmp,
+        rtmps,
         tasks: TaskTracker::new(),
     });
     let ready = Readiness::default();
     ready.set(true); // a stream plays from its source, with or without orchestrators
-    info!(%rtmp, orchestrators = addresses.len(), "taking streams");
+    info!(%rtmp, rtmps = ?rtmps, orchestrators = addresses.len(), "taking streams");
     let (api, rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
     let work = tokio::spawn(async move {
-        let serving = tokio::spawn(server.run(sender, stop.clone()));
+        let servers = std::iter::once(server).chain(secure_server);
+        let serving: Vec<_> = servers.map(|server| tokio::spawn(server.run(sender.clone(), stop.clone()))).collect();
+        drop(sender); // its receiver ends with the servers
         let revoking = tokio::spawn(end_revoked(gate, node.account.store.clone(), stop.clone()));
         // A broadcaster wins nothing; what it locks for others has to reach the chain all the same.
         let settling = tokio::spawn(node.account.redeemer(1, 0).run(stop.clone()));
@@ -150,12 +182,24 @@ pub async fn start(
             warn!("segments on their way were given up");
         }
         hang_up.cancel();
-        for task in [serving, revoking, connections, settling] {
+        for task in serving.into_iter().chain([revoking, connections, settling]) {
             let _ = task.await; // all end by their tokens
         }
         node.account.store.close().await;
     });
     Ok(Serving { api, rest, ready, rtmp: Some(rtmp), quic: None, work })
+}
+
+/// A server that listens, and where.
+async fn listen_for(
+    protocol: &'static str,
+    address: SocketAddr,
+    gate: &Arc<Gate>,
+    certificate: Option<Arc<Certificate>>,
+) -> Result<(SocketAddr, RtmpServer), BroadcasterError> {
+    let failed = |error| BroadcasterError::Rtmp { protocol, address, error };
+    let server = RtmpServer::bind(address, gate.clone(), Timeouts::default(), certificate).await.map_err(failed)?;
+    Ok((server.local_addr().map_err(|error| failed(error.into()))?, server))
 }
 
 /// Takes publications on until `stop`.

@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::whip::{Client, KEY, Media, Relay, SDP, ffmpeg_with_whip};
-use common::{Line, counts, decode_errors, lavfi};
+use common::whip::{Client, KEY, Media, Relay, SDP};
+use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
 
 /// AAC frames in so many seconds, give or take what codecs keep back.
@@ -144,7 +144,7 @@ async fn a_consumer_that_stops_a_stream_closes_its_publisher() {
 
 #[tokio::test]
 async fn ffmpeg_s_muxer_publishes() {
-    let Some(program) = ffmpeg_with_whip() else { return };
+    let Some(program) = recent_ffmpeg() else { return };
     let line = Line::start().await;
     let mut ffmpeg = tokio::process::Command::new(&program);
     ffmpeg.args(["-hide_banner", "-v", "warning", "-re", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=6"]);

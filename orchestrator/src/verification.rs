@@ -5,7 +5,6 @@ use alloy::primitives::B256;
 use bytes::Bytes;
 use millrace_hop::assign::Rendition;
 use millrace_media::cmaf::{self, Sample, Track, VideoTrack};
-use millrace_media::h264;
 use millrace_media::picture::decode_key_frame;
 use millrace_tickets::Profile;
 use millrace_verify::{
@@ -96,20 +95,20 @@ impl Segment {
         for part in parts {
             samples.extend(cmaf::read_part(part).map_err(|e| e.to_string())?);
         }
-        let sps = h264::AvcConfig::parse(&track.config).and_then(|c| c.parse_sps()).map_err(|e| e.to_string())?;
+        let format = track.format().map_err(|e| e.to_string())?;
         let shape = SegmentShape {
             // What the decoder will make of it counts, not what the container says.
-            width: sps.width,
-            height: sps.height,
-            sar: (sps.sar.0.into(), sps.sar.1.into()),
-            codec: "h264".into(),
-            profile: sps.profile,
+            width: format.width,
+            height: format.height,
+            sar: (format.sar.0.into(), format.sar.1.into()),
+            codec: track.codec.name().into(),
+            profile: track.profile(),
             frames: samples.len() as u32,
             pts: samples.iter().map(|s| s.pts).collect(),
             duration: samples.iter().map(|s| u64::from(s.duration)).sum(),
             keys: samples.iter().map(|s| s.key).collect(),
             bytes: samples.iter().map(|s| s.data.len() as u64).sum(),
-            starts_with_idr: samples.first().is_some_and(|s| s.key && h264::is_idr(&s.data)),
+            starts_with_idr: samples.first().is_some_and(|s| s.key && track.is_start(&s.data)),
         };
         Ok(Self { track, first: samples.into_iter().next(), shape })
     }

@@ -16,6 +16,7 @@ mod process;
 
 mod bad_clips;
 mod demo;
+mod hevc;
 mod killed;
 mod ladder;
 mod liar;

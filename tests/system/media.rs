@@ -2,6 +2,7 @@
 
 use crate::process::{self, output, signal, wait_for_exit};
 use serde_json::Value;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,20 @@ pub(crate) fn clip(name: &str) -> Option<PathBuf> {
     // Straight to stderr: the test runner keeps what a passing test prints.
     let _ = writeln!(std::io::stderr(), "\nskipped: {name}: not there, and MILLRACE_MEDIA names no folder that has it");
     None
+}
+
+/// An FFmpeg of version 8 or later: the one that `MILLRACE_FFMPEG` names, or the system's own. `None` and a line that says so where neither is.
+pub(crate) fn recent_ffmpeg() -> Option<OsString> {
+    // The WHIP muxer came with 8.0.
+    let recent = |program: &OsString| {
+        let told = output(Command::new(program).args(["-hide_banner", "-h", "muxer=whip"]));
+        told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).contains("WHIP"))
+    };
+    let found = std::env::var_os("MILLRACE_FFMPEG").into_iter().chain(["ffmpeg".into()]).find(recent);
+    if found.is_none() {
+        let _ = writeln!(std::io::stderr(), "\nskipped: no FFmpeg of version 8 or later: MILLRACE_FFMPEG may name one");
+    }
+    found
 }
 
 /// 640x360 at 25 frames a second with a tone, five pictures of two seconds that have nothing in common: no segment looks like the one before.
@@ -57,7 +72,7 @@ pub(crate) fn cuts() -> &'static Path {
     &CUTS.1
 }
 
-fn quiet(program: &str) -> Command {
+fn quiet(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.args(["-hide_banner", "-v", "error"]);
     command
@@ -80,10 +95,15 @@ impl Publisher {
     }
 
     /// Publishes what these arguments of ffmpeg make.
-    pub(crate) fn start(arguments: &[&std::ffi::OsStr], url: &str) -> Self {
+    pub(crate) fn start(arguments: &[&OsStr], url: &str) -> Self {
+        Self::start_by("ffmpeg".as_ref(), arguments, url)
+    }
+
+    /// The same by another ffmpeg than the system's.
+    pub(crate) fn start_by(program: &OsStr, arguments: &[&OsStr], url: &str) -> Self {
         let said = tempfile::NamedTempFile::new().unwrap();
         let stderr = File::options().append(true).open(said.path()).unwrap();
-        let mut command = quiet("ffmpeg");
+        let mut command = quiet(program);
         command.arg("-re").args(arguments).args(["-f", "flv", url]);
         let ffmpeg = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         Self { ffmpeg, said }

@@ -113,6 +113,15 @@ fn role(
     (process, ready)
 }
 
+/// The lines of a configuration with RTMPS on a free port, and a certificate that nobody else has issued.
+fn certificate(dir: &Path) -> String {
+    let (chain, key) = (dir.join("chain.pem"), dir.join("key.pem"));
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&chain, issued.cert.pem()).unwrap();
+    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    format!("rtmps_listen = \"127.0.0.1:0\"\ntls_certificate = {chain:?}\ntls_key = {key:?}\n")
+}
+
 #[test]
 fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
     let _alone = alone();
@@ -135,12 +144,14 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
     let (transcoder, t_ready) =
         start("transcoder", &t, &format!("orchestrator = \"{}\"\nencoder = \"x264\"\n", o.address()));
     let keys = "keys = [{ name = \"alone\", key = \"key-of-the-stream\" }]";
-    let section = format!("rtmp_listen = \"127.0.0.1:0\"\norchestrators = [\"{}\"]\n{keys}\n", o.address());
+    let secure = certificate(dir.path());
+    let section = format!("rtmp_listen = \"127.0.0.1:0\"\n{secure}orchestrators = [\"{}\"]\n{keys}\n", o.address());
     let (broadcaster, b_ready) = start("broadcaster", &b, &section);
     let http = |ready: &Value| format!("http://{}", ready["http"].as_str().unwrap());
 
-    let rtmp = format!("rtmp://{}/live/key-of-the-stream", b_ready["rtmp"].as_str().unwrap());
-    let _publisher = Publisher::file(cuts(), -1, &rtmp);
+    let ingest = get_json(&format!("{}/api/v1/ingest", http(&b_ready))).unwrap();
+    let rtmps = format!("{}/key-of-the-stream", ingest["rtmps_url"].as_str().unwrap());
+    let _publisher = Publisher::file(cuts(), -1, &rtmps);
     let mut watch = Watch::new(format!("{}/live/alone/master.m3u8", http(&b_ready)));
     wait_for("the ladder is listed", START, || {
         watch.look()?;

@@ -1,12 +1,11 @@
 //! A browser and FFmpeg publish by WHIP to the whole network, and what they send is played transcoded.
 
-use crate::media::play;
+use crate::media::{play, recent_ffmpeg};
 use crate::network::Network;
 use crate::playlist::Watch;
 use crate::process::{output, signal, wait_for, wait_for_exit};
 use serde_json::Value;
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -70,26 +69,9 @@ fn a_browser_publishes_and_is_played_transcoded() {
     assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
 }
 
-/// An FFmpeg with the WHIP muxer: the system's own, or the one that `MILLRACE_FFMPEG_WHIP` names.
-fn ffmpeg_with_whip() -> Option<OsString> {
-    let candidates = std::env::var_os("MILLRACE_FFMPEG_WHIP").into_iter().chain([OsString::from("ffmpeg")]);
-    let has = |program: &OsString| {
-        let told = Command::new(program).args(["-hide_banner", "-h", "muxer=whip"]).stdin(Stdio::null()).output();
-        told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).contains("WHIP"))
-    };
-    let found = candidates.into_iter().find(has);
-    if found.is_none() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "\nskipped: no FFmpeg with a WHIP muxer (8.0 or later): MILLRACE_FFMPEG_WHIP may name one"
-        );
-    }
-    found
-}
-
 #[test]
 fn ffmpeg_publishes_by_whip_and_is_played_transcoded() {
-    let Some(program) = ffmpeg_with_whip() else { return };
+    let Some(program) = recent_ffmpeg() else { return };
     let network = Network::start(&["--source", "none"]);
     let url = format!("{}/whip/{}", network.ready.broadcaster_api, network.live.key);
     let mut ffmpeg = Command::new(program);

@@ -21,5 +21,5 @@ pub use addresses::Limits;
 pub use gate::{Gate, Keys, Protocol};
 pub use live::Publication;
 pub use refusal::Refusal;
-pub use rtmp::{RtmpServer, Timeouts};
+pub use rtmp::{Certificate, ListenError, RtmpServer, Timeouts, TlsError};
 pub use whip::WhipServer;

@@ -24,7 +24,6 @@ mod tests;
 use crate::events::{AccessUnit, IngestEvent, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
 use audio::Audio;
 use millrace_media::cmaf::{self, AudioTrack, CmafError, Track, VideoTrack};
-use millrace_media::h264::AvcConfig;
 use std::collections::VecDeque;
 use video::Video;
 
@@ -242,7 +241,7 @@ impl Segmenter {
         if self.next_base.is_some() {
             self.out.push(SegmentEvent::Discontinuity { seq: self.next_seq });
         }
-        unit.data = AvcConfig::parse(&video.config).map_err(CmafError::from)?.in_front_of(&unit.data);
+        unit.data = video.in_front_of(&unit.data)?;
         self.out.push(SegmentEvent::VideoInit(cmaf::write_init(&Track::Video(video.clone()))?, video));
         let audio = match &self.audio {
             Some(track) => {

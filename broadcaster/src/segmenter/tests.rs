@@ -3,6 +3,7 @@
 use super::*;
 use bytes::Bytes;
 use millrace_media::cmaf::read_part;
+use millrace_media::h264::AvcConfig;
 
 fn avcc() -> Bytes {
     let sps =

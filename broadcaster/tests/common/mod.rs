@@ -6,9 +6,10 @@ pub mod whip;
 
 use millrace_broadcaster::config::Rung;
 use millrace_broadcaster::events::IngestEvent;
-use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, Timeouts, WhipServer};
+use millrace_broadcaster::ingest::{Certificate, Gate, Publication, RtmpServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
 use millrace_broadcaster::segmenter::Segmenter;
+use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -22,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 /// No condition of these tests takes longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The file of the certificate of RTMPS.
+const CHAIN: &str = "chain.pem";
 
 /// UDP ports of WHIP that the system picks.
 const FREE_PORTS: &str = "0";
@@ -54,6 +58,8 @@ fn one_key() -> Arc<Gate> {
 
 pub struct Line {
     pub rtmp: SocketAddr,
+    pub rtmps: SocketAddr,
+    files: tempfile::TempDir,
     http: SocketAddr,
     seen: watch::Receiver<Seen>,
     shutdown: CancellationToken,
@@ -79,8 +85,12 @@ impl Line {
 
     async fn with(idle: Duration, ports: &str, gate: Arc<Gate>) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let server = RtmpServer::bind(any, gate.clone(), Timeouts { idle, ..Timeouts::default() }).await.unwrap();
+        let files = tempfile::tempdir().unwrap();
+        let timeouts = Timeouts { idle, ..Timeouts::default() };
+        let server = RtmpServer::bind(any, gate.clone(), timeouts, None).await.unwrap();
         let rtmp = server.local_addr().unwrap();
+        let secure = RtmpServer::bind(any, gate.clone(), timeouts, Some(certificate(files.path()))).await.unwrap();
+        let rtmps = secure.local_addr().unwrap();
         let origin = Origin::new();
         let listener = tokio::net::TcpListener::bind(any).await.unwrap();
         let http = listener.local_addr().unwrap();
@@ -104,13 +114,27 @@ impl Line {
                 tokio::spawn(carry(publication, origin, seen));
             }
         };
-        let tasks =
-            vec![tokio::spawn(server.run(publications, shutdown.clone())), tokio::spawn(web), tokio::spawn(streams)];
-        Self { rtmp, http, seen: watcher, shutdown, tasks }
+        let tasks = vec![
+            tokio::spawn(server.run(publications.clone(), shutdown.clone())),
+            tokio::spawn(secure.run(publications, shutdown.clone())),
+            tokio::spawn(web),
+            tokio::spawn(streams),
+        ];
+        Self { rtmp, rtmps, files, http, seen: watcher, shutdown, tasks }
     }
 
     pub fn url(&self, key: &str) -> String {
         format!("rtmp://{}/live/{key}", self.rtmp)
+    }
+
+    pub fn secure_url(&self, key: &str) -> String {
+        format!("rtmps://{}/live/{key}", self.rtmps)
+    }
+
+    /// What makes FFmpeg accept this server's certificate, and no other.
+    pub fn trusted(&self) -> [String; 4] {
+        let issuer = self.files.path().join(CHAIN).to_string_lossy().into_owned();
+        ["-tls_verify".into(), "1".into(), "-ca_file".into(), issuer]
     }
 
     pub fn http(&self, path: &str) -> String {
@@ -208,6 +232,15 @@ impl Line {
     }
 }
 
+/// A certificate for loopback that nobody else has issued.
+fn certificate(dir: &Path) -> Arc<Certificate> {
+    let (chain, key) = (dir.join(CHAIN), dir.join("key.pem"));
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(&chain, issued.cert.pem()).unwrap();
+    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    Certificate::load(&chain, &key).unwrap()
+}
+
 pub struct Answer {
     pub status: u16,
     head: String,
@@ -264,8 +297,23 @@ pub struct Outcome {
     pub stderr: String,
 }
 
+/// An FFmpeg of version 8 or later: the one that `MILLRACE_FFMPEG` names, or the system's own. `None` with a printed line where neither is.
+pub fn recent_ffmpeg() -> Option<OsString> {
+    // The WHIP muxer came with 8.0.
+    let recent = |program: &OsString| {
+        let told = std::process::Command::new(program).args(["-hide_banner", "-h", "muxer=whip"]).output();
+        told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).contains("WHIP"))
+    };
+    let found = std::env::var_os("MILLRACE_FFMPEG").into_iter().chain(["ffmpeg".into()]).find(recent);
+    if found.is_none() {
+        println!("skipped: no FFmpeg of version 8 or later: MILLRACE_FFMPEG may name one");
+    }
+    found
+}
+
 /// An FFmpeg command that has not started: as fast as it can unless told.
 pub struct Push {
+    program: OsString,
     before: Vec<String>,
     after: Vec<String>,
 }
@@ -279,7 +327,7 @@ pub fn push(file: &Path, url: &str, args: &[&str]) -> Push {
     let input = strings(&["-i", file.to_str().unwrap()]);
     let mut after = [input, strings(args)].concat();
     after.extend(strings(&["-f", "flv", url]));
-    Push { before: Vec::new(), after }
+    Push { program: "ffmpeg".into(), before: Vec::new(), after }
 }
 
 /// Pushes a made-up picture and tone, long enough to be turned away.
@@ -298,10 +346,22 @@ pub fn tone(url: &str) -> Push {
 
 /// Tries to play.
 pub fn play(url: &str) -> Push {
-    Push { before: Vec::new(), after: strings(&["-i", url, "-f", "null", "-"]) }
+    Push { program: "ffmpeg".into(), before: Vec::new(), after: strings(&["-i", url, "-f", "null", "-"]) }
 }
 
 impl Push {
+    /// By another FFmpeg than the system's.
+    pub fn by(mut self, program: &OsStr) -> Self {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// At so many times the pace of its timestamps.
+    pub fn paced(mut self, speed: u32) -> Self {
+        self.before.extend(["-readrate".to_owned(), speed.to_string()]);
+        self
+    }
+
     /// Starts it at the pace of its timestamps.
     pub fn realtime(mut self) -> Tool {
         self.before.push("-re".to_owned());
@@ -309,7 +369,7 @@ impl Push {
     }
 
     fn start(self) -> Tool {
-        let mut child = Command::new("ffmpeg")
+        let mut child = Command::new(self.program)
             .args(["-hide_banner", "-nostdin", "-loglevel", "warning"])
             .args(self.before)
             .args(self.after)

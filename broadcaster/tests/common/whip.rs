@@ -332,19 +332,6 @@ impl Client {
     }
 }
 
-/// An FFmpeg with the WHIP muxer: the one that `MILLRACE_FFMPEG_WHIP` names, or the system's own.
-pub fn ffmpeg_with_whip() -> Option<std::ffi::OsString> {
-    let has = |program: &std::ffi::OsString| {
-        let told = std::process::Command::new(program).args(["-hide_banner", "-h", "muxer=whip"]).output();
-        told.is_ok_and(|told| String::from_utf8_lossy(&told.stdout).contains("WHIP"))
-    };
-    let found = std::env::var_os("MILLRACE_FFMPEG_WHIP").into_iter().chain(["ffmpeg".into()]).find(has);
-    if found.is_none() {
-        println!("skipped: no FFmpeg with a WHIP muxer (8.0 or later): MILLRACE_FFMPEG_WHIP may name one");
-    }
-    found
-}
-
 /// A refusal as `problem+json` with this status, whose words hold `named`.
 pub fn assert_problem(answer: &Answer, status: u16, named: &str) {
     assert_eq!(answer.status, status, "{}", answer.text);

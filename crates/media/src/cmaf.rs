@@ -8,8 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use mp4_atom::{Atom, Encode, esds};
 use serde::{Deserialize, Serialize};
 
-use crate::VIDEO_TIMESCALE;
-use crate::h264::{self, AvcConfig, H264Error};
+use crate::h264::AvcConfig;
+use crate::nal::NalError;
+pub use crate::track::{AudioTrack, Codec, Track, VideoTrack};
 
 /// Longest init segment taken, in bytes. Real ones have under 1,500.
 pub const MAX_INIT: usize = 16 * 1024;
@@ -63,97 +64,7 @@ pub enum CmafError {
     Box(#[from] mp4_atom::Error),
     /// The codec configuration does not read.
     #[error(transparent)]
-    H264(#[from] H264Error),
-}
-
-/// A video codec of the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Codec {
-    /// H.264 / AVC.
-    H264,
-}
-
-/// A video track.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VideoTrack {
-    /// The codec.
-    pub codec: Codec,
-    /// Width in samples, after cropping.
-    pub width: u16,
-    /// Height in samples, after cropping.
-    pub height: u16,
-    /// Ticks per second; [`VIDEO_TIMESCALE`] everywhere in the network.
-    pub timescale: u32,
-    /// Payload of the `avcC` box.
-    pub config: Bytes,
-}
-
-impl VideoTrack {
-    /// The H.264 track that an `avcC` record describes, at 90 kHz.
-    pub fn h264(config: Bytes) -> Result<Self, CmafError> {
-        let sps = AvcConfig::parse(&config)?.parse_sps()?;
-        // A size past u16 was refused with the SPS.
-        let (width, height) = (sps.width as u16, sps.height as u16);
-        Ok(Self { codec: Codec::H264, width, height, timescale: VIDEO_TIMESCALE, config })
-    }
-
-    /// The RFC 6381 name, as playlists give it: `avc1.64001f`.
-    pub fn codec_string(&self) -> String {
-        match self.config.get(1..4) {
-            Some([profile, constraints, level]) => format!("avc1.{profile:02x}{constraints:02x}{level:02x}"),
-            _ => "avc1".to_owned(),
-        }
-    }
-
-    /// What the first sequence parameter set says.
-    pub fn sps(&self) -> Result<h264::Sps, H264Error> {
-        AvcConfig::parse(&self.config)?.parse_sps()
-    }
-}
-
-/// An AAC track. Its timescale is its sample rate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AudioTrack {
-    /// Samples per second, which is also the timescale.
-    pub sample_rate: u32,
-    /// Channels.
-    pub channels: u8,
-    /// The AudioSpecificConfig.
-    pub config: Bytes,
-}
-
-impl AudioTrack {
-    /// The RFC 6381 name, as playlists give it: `mp4a.40.2` for AAC-LC.
-    pub fn codec_string(&self) -> String {
-        format!("mp4a.40.{}", self.config.first().map_or(2, |b| b >> 3))
-    }
-}
-
-/// A track of either kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Track {
-    /// Video.
-    Video(VideoTrack),
-    /// Audio.
-    Audio(AudioTrack),
-}
-
-impl Track {
-    /// Ticks per second.
-    pub fn timescale(&self) -> u32 {
-        match self {
-            Self::Video(track) => track.timescale,
-            Self::Audio(track) => track.sample_rate,
-        }
-    }
-
-    /// The RFC 6381 name, as playlists give it.
-    pub fn codec_string(&self) -> String {
-        match self {
-            Self::Video(track) => track.codec_string(),
-            Self::Audio(track) => track.codec_string(),
-        }
-    }
+    Codec(#[from] NalError),
 }
 
 /// One access unit.
@@ -179,11 +90,11 @@ pub fn write_init(track: &Track) -> Result<Bytes, CmafError> {
     let (mut tkhd, mut minf) = (mp4_atom::Tkhd::default(), mp4_atom::Minf::default());
     let (codec, handler, name) = match track {
         Track::Video(video) => {
-            let (h, v) = video.sps()?.sar;
+            let (h, v) = video.format()?.sar;
             tkhd.width = u16::try_from(u32::from(video.width) * u32::from(h) / u32::from(v)).unwrap_or(u16::MAX).into();
             tkhd.height = video.height.into();
             minf.vmhd = Some(mp4_atom::Vmhd::default());
-            (mp4_atom::Codec::Avc1(avc1(video, (h, v))?), b"vide", "VideoHandler")
+            (sample_entry(video, (h, v))?, b"vide", "VideoHandler")
         }
         Track::Audio(audio) => {
             tkhd.volume = 1.into();
@@ -228,17 +139,19 @@ pub fn write_init(track: &Track) -> Result<Bytes, CmafError> {
     Ok(out.into())
 }
 
-fn avc1(video: &VideoTrack, sar: (u16, u16)) -> Result<mp4_atom::Avc1, CmafError> {
-    Ok(mp4_atom::Avc1 {
-        visual: mp4_atom::Visual {
-            data_reference_index: 1,
-            width: video.width,
-            height: video.height,
-            ..Default::default()
-        },
-        avcc: mp4_atom::Avcc::decode_body(&mut &video.config[..])?,
-        pasp: (sar.0 != sar.1).then(|| mp4_atom::Pasp { h_spacing: sar.0.into(), v_spacing: sar.1.into() }),
-        ..Default::default()
+fn sample_entry(video: &VideoTrack, sar: (u16, u16)) -> Result<mp4_atom::Codec, CmafError> {
+    let visual =
+        mp4_atom::Visual { data_reference_index: 1, width: video.width, height: video.height, ..Default::default() };
+    let pasp = (sar.0 != sar.1).then(|| mp4_atom::Pasp { h_spacing: sar.0.into(), v_spacing: sar.1.into() });
+    Ok(match video.codec {
+        Codec::H264 => {
+            let avcc = mp4_atom::Avcc::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Avc1(mp4_atom::Avc1 { visual, avcc, pasp, ..Default::default() })
+        }
+        Codec::H265 => {
+            let hvcc = mp4_atom::Hvcc::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Hvc1(mp4_atom::Hvc1 { visual, hvcc, pasp, ..Default::default() })
+        }
     })
 }
 
@@ -268,7 +181,7 @@ fn mp4a(audio: &AudioTrack) -> mp4_atom::Mp4a {
     }
 }
 
-/// Reads an init segment: its first track, which must be H.264 or AAC.
+/// Reads an init segment: its first track, which must be H.264, HEVC or AAC.
 pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
     if bytes.len() > MAX_INIT {
         return Err(CmafError::TooLarge { what: "init segment", size: bytes.len(), limit: MAX_INIT });
@@ -288,6 +201,11 @@ pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
             let config = AvcConfig::parse(find(children, b"avcC")?)?.to_record()?;
             Ok(Track::Video(VideoTrack { timescale, ..VideoTrack::h264(config)? }))
         }
+        // Parameter sets may lie in the samples too (hev1): those here must do all the same.
+        b"hvc1" | b"hev1" => {
+            let children = entry.get(78..).ok_or(CmafError::Invalid("hvc1 sample entry"))?;
+            Ok(Track::Video(VideoTrack { timescale, ..VideoTrack::h265(find(children, b"hvcC")?)? }))
+        }
         b"mp4a" => {
             let channels = entry.get(16..18).ok_or(CmafError::Invalid("mp4a sample entry"))?[1];
             let esds = find(entry.get(28..).ok_or(CmafError::Invalid("mp4a sample entry"))?, b"esds")?;
@@ -299,7 +217,7 @@ pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
             let config = config.filter(|c| c.raw.len() >= 2).ok_or(CmafError::Missing("AudioSpecificConfig"))?;
             Ok(Track::Audio(AudioTrack { sample_rate: timescale, channels, config: config.raw.into() }))
         }
-        _ => Err(CmafError::Invalid("codec: only avc1 and mp4a are taken, the sample entry")),
+        _ => Err(CmafError::Invalid("codec: only avc1, hvc1 and mp4a are taken, the sample entry")),
     }
 }
 

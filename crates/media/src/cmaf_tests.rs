@@ -1,4 +1,5 @@
 use super::*;
+use crate::h265::HevcConfig;
 
 fn video() -> VideoTrack {
     // 1920x1080 High from a published sample; see `h264`.
@@ -10,6 +11,27 @@ fn video() -> VideoTrack {
     let config =
         AvcConfig { sps: vec![Bytes::copy_from_slice(sps)], pps: vec![Bytes::from_static(&[0x68, 0xde, 0xbc, 0xb0])] };
     VideoTrack::h264(config.to_record().unwrap()).unwrap()
+}
+
+/// HEVC as x265 writes it: 320x240 without B-frames, or 640x360 with them.
+fn hevc(reorders: bool) -> VideoTrack {
+    let sps: &[u8] = if reorders {
+        &[
+            0x42, 0x01, 0x01, 0x01, 0x60, 0x00, 0x00, 0x03, 0x00, 0x90, 0x00, 0x00, 0x03, 0x00, 0x00, 0x03, 0x00, 0x3f,
+            0xa0, 0x05, 0x02, 0x01, 0x71, 0xf2, 0xe5, 0x95, 0x95, 0x29, 0x30, 0xbc, 0x05, 0xa0, 0x20, 0x00, 0x00, 0x03,
+            0x00, 0x20, 0x00, 0x00, 0x03, 0x03, 0xc1,
+        ]
+    } else {
+        &[
+            0x42, 0x01, 0x01, 0x01, 0x60, 0x00, 0x00, 0x03, 0x00, 0x90, 0x00, 0x00, 0x03, 0x00, 0x00, 0x03, 0x00, 0x3c,
+            0xa0, 0x0a, 0x08, 0x0f, 0x16, 0x5b, 0xa4, 0xa4, 0xc2, 0xf0, 0x16, 0x80, 0x80, 0x00, 0x00, 0x03, 0x00, 0x80,
+            0x00, 0x00, 0x0c, 0x84,
+        ]
+    };
+    let one = |set: &[u8]| vec![Bytes::copy_from_slice(set)];
+    let config =
+        HevcConfig { vps: one(&[0x40, 0x01, 0x0c]), sps: one(sps), pps: one(&[0x44, 0x01, 0xc0]), sei: Vec::new() };
+    VideoTrack::h265(&config.to_record().unwrap()).unwrap()
 }
 
 fn audio() -> AudioTrack {
@@ -32,12 +54,37 @@ fn samples(keys: [bool; 6]) -> Vec<Sample> {
 
 #[test]
 fn init_segments_keep_their_track() {
-    for track in [Track::Video(video()), Track::Audio(audio())] {
+    for track in [Track::Video(video()), Track::Video(hevc(true)), Track::Audio(audio())] {
         assert_eq!(read_init(&write_init(&track).unwrap()).unwrap(), track);
     }
     assert_eq!(video().codec_string(), "avc1.64002a");
     assert_eq!(audio().codec_string(), "mp4a.40.2");
+    assert_eq!(hevc(true).codec_string(), "hvc1.1.6.L63.90");
     assert_eq!((video().width, video().height, video().timescale), (1920, 1080, 90_000));
+}
+
+#[test]
+fn a_name_spells_profile_tier_level_and_constraints() {
+    let named = |change: &[(usize, u8)]| {
+        let mut config = hevc(true).config.to_vec();
+        change.iter().for_each(|(at, byte)| config[*at] = *byte);
+        VideoTrack { config: config.into(), ..hevc(true) }.codec_string()
+    };
+    // The example of ISO/IEC 14496-15, annex E, and one with a profile space, the high tier and a gap in the constraints.
+    assert_eq!(named(&[(6, 0xb0), (12, 93)]), "hvc1.1.6.L93.B0");
+    assert_eq!(named(&[(1, 0x62), (2, 0x20), (6, 0x90), (8, 0x08), (12, 120)]), "hvc1.A2.4.H120.90.0.8");
+    assert_eq!(named(&[(6, 0)]), "hvc1.1.6.L63");
+}
+
+#[test]
+fn a_segment_starts_where_nothing_leans_on_what_was_before() {
+    let sample = |kind: u8| [0, 0, 0, 3, kind << 1, 1, 0xaf];
+    let (idr, cra, trailing) = (sample(19), sample(21), sample(1));
+    for (track, cra_starts) in [(hevc(true), false), (hevc(false), true)] {
+        assert!(track.is_start(&idr) && !track.is_start(&trailing));
+        assert_eq!(track.is_start(&cra), cra_starts);
+    }
+    assert!(video().is_start(&[0, 0, 0, 2, 0x65, 0x88]) && !video().is_start(&idr));
 }
 
 #[test]
@@ -78,7 +125,8 @@ fn what_cannot_be_written_is_refused_with_a_reason() {
 #[test]
 fn bent_and_cut_bytes_are_refused_or_read_and_never_panic() {
     let part = write_part(7, &samples([true, false, false, true, false, false])).unwrap();
-    let inits = [write_init(&Track::Video(video())).unwrap(), write_init(&Track::Audio(audio())).unwrap()];
+    let inits =
+        [Track::Video(video()), Track::Video(hevc(false)), Track::Audio(audio())].map(|t| write_init(&t).unwrap());
     for whole in inits.iter().chain([&part]) {
         for at in 0..whole.len() {
             let _ = (read_init(&whole[..at]), read_part(&whole[..at]));

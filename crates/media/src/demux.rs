@@ -7,7 +7,9 @@ use ffmpeg_next as ffmpeg;
 
 use crate::VIDEO_TIMESCALE;
 use crate::cmaf::{AudioTrack, CmafError, Sample, VideoTrack};
-use crate::h264::{self, AvcConfig, H264Error};
+use crate::h264::{self, AvcConfig};
+use crate::h265::{self, HevcConfig};
+use crate::nal::NalError;
 
 /// Why a file could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -20,17 +22,17 @@ pub enum DemuxError {
     Video(#[from] CmafError),
     /// The parameter sets do not read.
     #[error("the video track's parameter sets do not read: {0}")]
-    H264(#[from] H264Error),
+    ParameterSets(#[from] NalError),
     /// The audio has no configuration.
     #[error("the AAC track has neither a configuration nor ADTS headers")]
     Audio,
 }
 
-/// The first H.264 and the first AAC track of a file, each with its samples in decode order, strictly rising and without gaps. Video times are in
+/// The first H.264 (or else HEVC) and the first AAC track of a file, each with its samples in decode order, strictly rising and without gaps. Video times are in
 /// ticks of 90 kHz, audio times in samples; both are moved together so that none is negative.
 #[derive(Debug, Clone, Default)]
 pub struct Demuxed {
-    /// The H.264 track.
+    /// The video track.
     pub video: Option<(VideoTrack, Vec<Sample>)>,
     /// The AAC track.
     pub audio: Option<(AudioTrack, Vec<Sample>)>,
@@ -47,7 +49,7 @@ struct Unit {
 /// Reads a whole file.
 ///
 /// # Errors
-/// When the file does not open, or its H.264 or AAC track is not usable.
+/// When the file does not open, or its video or AAC track is not usable.
 pub fn read_file(path: &Path) -> Result<Demuxed, DemuxError> {
     crate::av::init();
     let mut input = ffmpeg::format::input(path)?;
@@ -55,7 +57,9 @@ pub fn read_file(path: &Path) -> Result<Demuxed, DemuxError> {
         let stream = input.streams().find(|s| s.parameters().id() == id)?;
         Some((stream.index(), extradata(&stream.parameters()), sample_rate(&stream.parameters())))
     };
-    let (video, audio) = (find(ffmpeg::codec::Id::H264), find(ffmpeg::codec::Id::AAC));
+    let (avc, audio) = (find(ffmpeg::codec::Id::H264), find(ffmpeg::codec::Id::AAC));
+    let hevc = avc.is_none();
+    let video = avc.or_else(|| find(ffmpeg::codec::Id::HEVC));
     let (mut video_units, mut audio_units) = (Vec::new(), Vec::new());
     for (stream, packet) in input.packets() {
         let (units, rate) = match (&video, &audio) {
@@ -72,7 +76,8 @@ pub fn read_file(path: &Path) -> Result<Demuxed, DemuxError> {
             data: packet.data().unwrap_or_default().to_vec(),
         });
     }
-    let video = video.filter(|_| !video_units.is_empty()).map(|(_, config, _)| video_samples(&config, video_units));
+    let video =
+        video.filter(|_| !video_units.is_empty()).map(|(_, config, _)| video_samples(hevc, &config, video_units));
     let audio =
         audio.filter(|_| !audio_units.is_empty()).map(|(_, config, rate)| audio_samples(config, rate, audio_units));
     let mut found = Demuxed { video: video.transpose()?, audio: audio.transpose()? };
@@ -98,15 +103,25 @@ impl Demuxed {
     }
 }
 
-fn video_samples(extradata: &[u8], units: Vec<Unit>) -> Result<(VideoTrack, Vec<Sample>), DemuxError> {
+fn video_samples(hevc: bool, extradata: &[u8], units: Vec<Unit>) -> Result<(VideoTrack, Vec<Sample>), DemuxError> {
     let annexb = extradata.first() != Some(&1);
-    let config = if annexb { AvcConfig::from_annexb(extradata)? } else { AvcConfig::parse(extradata)? };
+    let track = match (hevc, annexb) {
+        (false, false) => VideoTrack::h264(AvcConfig::parse(extradata)?.to_record()?)?,
+        (false, true) => VideoTrack::h264(AvcConfig::from_annexb(extradata)?.to_record()?)?,
+        (true, false) => VideoTrack::h265(extradata)?,
+        (true, true) => VideoTrack::h265(&HevcConfig::from_annexb(extradata)?.to_record()?)?,
+    };
     let samples = timed(units).map(|(mut sample, data)| {
-        sample.data = if annexb { h264::annexb_to_sample(&data) } else { data.into() };
-        sample.key = h264::is_idr(&sample.data);
+        sample.data = match (hevc, annexb) {
+            (_, false) => data.into(),
+            (false, true) => h264::annexb_to_sample(&data),
+            (true, true) => h265::annexb_to_sample(&data),
+        };
+        sample.key = track.is_start(&sample.data);
         sample
     });
-    Ok((VideoTrack::h264(config.to_record()?)?, samples.collect()))
+    let samples = samples.collect();
+    Ok((track, samples))
 }
 
 fn audio_samples(config: Vec<u8>, rate: u32, units: Vec<Unit>) -> Result<(AudioTrack, Vec<Sample>), DemuxError> {

@@ -3,7 +3,7 @@
 //! | module | what |
 //! | --- | --- |
 //! | [`cmaf`] | init segments and parts, written and read; pure Rust, bounded on hostile input |
-//! | [`h264`] | parameter sets, `avcC`, NAL framing; pure Rust |
+//! | [`h264`], [`h265`] | parameter sets, `avcC` and `hvcC`, NAL framing; pure Rust |
 //! | [`audio`] | Opus into AAC, in time with its packets |
 //! | [`transcode`] | a [`Session`](transcode::Session): decode once, scale, encode every rendition |
 //! | [`picture`] | one decoded picture, for verification |
@@ -21,12 +21,16 @@ pub mod cmaf;
 #[allow(unsafe_code)]
 pub mod demux;
 pub mod h264;
+pub mod h265;
+mod nal;
 pub mod nvenc;
 pub mod picture;
 pub mod synthetic;
+mod track;
 pub mod transcode;
 
 pub use av::AvError;
+pub use nal::{NalError, PictureFormat};
 
 /// Ticks per second of every video track in the network: 90 kHz holds every common frame rate exactly.
 pub const VIDEO_TIMESCALE: u32 = 90_000;

@@ -1,7 +1,7 @@
 //! Is there an NVENC that works? FFmpeg names the encoder on any machine, and CUDA does not tell either (an H100 has no NVENC): only opening it does.
 
 use crate::av::Frame;
-use crate::h264::Sps;
+use crate::nal::PictureFormat;
 use crate::transcode::{EncoderKind, RenditionSpec, open_encoder};
 
 /// Size of the probe: small, and over the least that any generation of NVENC takes.
@@ -21,18 +21,7 @@ pub struct NvencFound {
 /// # Errors
 /// In words, why there is none: no driver, no such GPU, a GPU without the engine, no session left.
 pub fn probe(gpu: u32) -> Result<NvencFound, String> {
-    let source = Sps {
-        profile: 100,
-        constraints: 0,
-        level: 30,
-        width: PROBE.0,
-        height: PROBE.1,
-        sar: (1, 1),
-        chroma_format: 1,
-        bit_depth: 8,
-        fps: Some((30, 1)),
-        color: (2, 2, 2),
-    };
+    let source = PictureFormat { fps: Some((30, 1)), ..PictureFormat::plain(PROBE.0, PROBE.1) };
     let spec = RenditionSpec { name: "probe".to_owned(), width: PROBE.0, height: PROBE.1, bitrate: 500_000 };
     let mut encoder = open_encoder(&source, &spec, &EncoderKind::Nvenc { gpu }).map_err(|e| e.to_string())?;
     let mut frame = Frame::paint_yuv420p(PROBE.0, PROBE.1, |_, _, row| row.fill(128)).map_err(|e| e.to_string())?;

@@ -46,13 +46,13 @@ pub fn decode_key_frame(track: &VideoTrack, sample: &Sample) -> Result<Picture, 
     decode_all(track, std::slice::from_ref(sample))?.into_iter().next().ok_or(PictureError::None)
 }
 
-/// Decodes samples that start with an IDR, such as a segment, to their pictures in presentation order. Each 720p picture takes 1.4 MB: give no more
+/// Decodes samples that start with an IDR or as good, such as a segment, to their pictures in presentation order. Each 720p picture takes 1.4 MB: give no more
 /// samples than there is memory for.
 ///
 /// # Errors
 /// When the decoder refuses a sample.
 pub fn decode_all(track: &VideoTrack, samples: &[Sample]) -> Result<Vec<Picture>, PictureError> {
-    let mut decoder = Decoder::h264(&track.config)?;
+    let mut decoder = Decoder::open(track)?;
     decoder.expect_reorder(crate::transcode::reorder_depth(samples));
     let mut pictures = Vec::with_capacity(samples.len());
     let mut keep = |frame| -> Result<(), PictureError> {

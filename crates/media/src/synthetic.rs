@@ -4,7 +4,8 @@ use bytes::Bytes;
 
 use crate::av::{AvError, Frame};
 use crate::cmaf::{Sample, VideoTrack};
-use crate::h264::{self, AvcConfig, Sps};
+use crate::h264::{self, AvcConfig};
+use crate::nal::PictureFormat;
 use crate::transcode::{EncoderKind, RenditionSpec, TranscodeError, open_encoder};
 use crate::{VIDEO_TIMESCALE, cmaf::CmafError};
 
@@ -45,21 +46,10 @@ fn encode(
     if fps == 0 || !VIDEO_TIMESCALE.is_multiple_of(fps) || gop == 0 {
         return Err(TranscodeError::Ladder(format!("no source of {fps} pictures a second, an IDR every {gop}")));
     }
-    let sps = Sps {
-        profile: 100,
-        constraints: 0,
-        level: 31,
-        width,
-        height,
-        sar: (1, 1),
-        chroma_format: 1,
-        bit_depth: 8,
-        fps: Some((fps, 1)),
-        color: (1, 1, 1),
-    };
+    let format = PictureFormat { fps: Some((fps, 1)), color: (1, 1, 1), ..PictureFormat::plain(width, height) };
     // Six bits a pixel and second: what streamers send.
     let spec = RenditionSpec { name: "source".to_owned(), width, height, bitrate: (width * height * 6).max(100_000) };
-    let mut encoder = open_encoder(&sps, &spec, &EncoderKind::X264 { preset: "ultrafast".to_owned() })?;
+    let mut encoder = open_encoder(&format, &spec, &EncoderKind::X264 { preset: "ultrafast".to_owned() })?;
     let config = AvcConfig::from_annexb(encoder.extradata()).map_err(CmafError::from)?;
     let track = VideoTrack::h264(config.to_record().map_err(CmafError::from)?)?;
     let duration = VIDEO_TIMESCALE / fps;

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Source, clip, decoded_times, rendition, source, transcode};
+use common::{Source, clip, decoded_times, hevc_source, rendition, source, transcode};
 use millrace_media::cmaf::{self, Sample, Track};
 use millrace_media::transcode::{EncoderKind, RenditionSpec, Session, TranscodeError};
 use millrace_media::{demux, h264, picture};
@@ -12,6 +12,10 @@ use millrace_media::{demux, h264, picture};
 /// Transcodes a whole clip in one session and checks every rendition against the source.
 fn renditions_follow_the_source(name: &str, specs: &[RenditionSpec]) {
     let Some(source) = source(name) else { return };
+    follow(name, &source, specs);
+}
+
+fn follow(name: &str, source: &Source, specs: &[RenditionSpec]) {
     let mut session = Session::open(&source.init, specs, &EncoderKind::x264()).unwrap();
     let mut files: Vec<Vec<u8>> = session.inits().map(|init| init.to_vec()).collect();
     let mut all_times = Vec::new();
@@ -38,7 +42,7 @@ fn renditions_follow_the_source(name: &str, specs: &[RenditionSpec]) {
             assert_eq!(made.inits[i], session.inits().nth(i).unwrap());
             let Track::Video(track) = cmaf::read_init(&made.inits[i]).unwrap() else { panic!("video") };
             assert_eq!((u32::from(track.width), u32::from(track.height)), (spec.width, spec.height));
-            assert_eq!(track.sps().unwrap().chroma_format, 1);
+            assert_eq!(track.format().unwrap().chroma_format, 1);
             files[i].extend(made.parts[i].iter().flatten());
         }
         all_times.extend(times);
@@ -46,6 +50,30 @@ fn renditions_follow_the_source(name: &str, specs: &[RenditionSpec]) {
     for file in files {
         assert_eq!(decoded_times(&file), all_times, "{name}: every frame decodes at its time");
     }
+}
+
+#[test]
+fn hevc_makes_a_ladder_in_8_and_in_10_bit() {
+    for (pixels, parameters, name) in [
+        ("yuv420p", "open-gop=0", "hvc1.1.6.L63.90"),
+        ("yuv420p10le", "open-gop=0", "hvc1.2.4.L63.90"),
+        // Without B-frames each CRA is as good as an IDR.
+        ("yuv420p", "open-gop=1:bframes=0", "hvc1.1.6.L63.90"),
+    ] {
+        let Some(source) = hevc_source(pixels, parameters) else { return };
+        assert_eq!(source.track.codec_string(), name);
+        assert_eq!((source.track.format().unwrap().fps, source.segments.len()), (Some((30, 1)), 2), "{parameters}");
+        follow(name, &source, &[rendition("360p", 640, 360, 700_000), rendition("180p", 320, 180, 300_000)]);
+        let key = picture::decode_key_frame(&source.track, &source.segments[1][0][0]).unwrap();
+        assert_eq!((key.width, key.height), (640, 360));
+    }
+}
+
+#[test]
+fn an_open_gop_is_no_place_to_cut() {
+    let Some(source) = hevc_source("yuv420p", "open-gop=1:bframes=3") else { return };
+    assert_eq!(source.segments.len(), 1, "only the first picture is an IDR");
+    follow("open gop", &source, &[rendition("180p", 320, 180, 300_000)]);
 }
 
 #[test]
@@ -93,7 +121,7 @@ fn pixels_that_are_not_square_keep_their_shape() {
     let session = Session::open(&source.init, &spec, &EncoderKind::x264()).unwrap();
     let init = session.inits().next().unwrap().clone();
     let Track::Video(track) = cmaf::read_init(&init).unwrap() else { panic!("video") };
-    assert_eq!(track.sps().unwrap().sar, source.track.sps().unwrap().sar);
+    assert_eq!(track.format().unwrap().sar, source.track.format().unwrap().sar);
     assert!(init.windows(4).any(|w| w == b"pasp"));
     renditions_follow_the_source("carphone_pristine.mp4", &spec);
 }
@@ -325,7 +353,7 @@ fn a_source_whose_headers_tell_no_true_frame_rate_is_measured() {
     let mut session = Session::open(&init, &spec, &EncoderKind::x264()).unwrap();
     let made = transcode(&mut session, &[samples], 1).unwrap();
     let Track::Video(track) = cmaf::read_init(&made.inits[0]).unwrap() else { panic!("video") };
-    assert_eq!(track.sps().unwrap().fps, Some((120, 2)));
+    assert_eq!(track.format().unwrap().fps, Some((120, 2)));
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub mod kind {
     pub const COMMAND_AMF3: u8 = 17;
     /// A command in AMF0.
     pub const COMMAND_AMF0: u8 = 20;
+    /// Several messages in one.
+    pub const AGGREGATE: u8 = 22;
 }
 
 /// One whole message.
@@ -218,7 +220,7 @@ impl Reader {
         }
         if format <= 1 {
             let (length, kind) = (be24(&header[3..]) as usize, header[6]);
-            let media = matches!(kind, kind::AUDIO | kind::VIDEO);
+            let media = matches!(kind, kind::AUDIO | kind::VIDEO | kind::AGGREGATE);
             let limit = if media { MAX_MEDIA_MESSAGE } else { MAX_CONTROL_MESSAGE };
             if length > limit {
                 return Err(ChunkError::TooLong { kind, length, limit });

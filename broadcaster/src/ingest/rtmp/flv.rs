@@ -1,8 +1,8 @@
-//! Bodies of RTMP audio and video messages: FLV tags, and the FourCC form of Enhanced RTMP.
+//! Bodies of RTMP audio and video messages: FLV tags; those in the FourCC form are read by [`enhanced`].
 //!
-//! Accepted are H.264 and AAC in either form. Any other codec is named in the error. Packet types, extensions (ModEx) and
-//! multitrack messages that are not understood are skipped, as the specification asks.
+//! Accepted are H.264 and AAC in either form, and HEVC in the FourCC form. Any other codec is named in the error.
 
+use super::enhanced;
 use bytes::{Buf, Bytes};
 
 /// What one message carries.
@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes};
 pub enum Tag {
     /// An `avcC` record.
     VideoConfig(Bytes),
+    /// An `hvcC` record.
+    HevcConfig(Bytes),
     /// One picture: NAL units with length prefixes, composition time in milliseconds, and what the tag says of its kind.
     Video {
         /// Presentation less decoding time, milliseconds, signed.
@@ -30,8 +32,8 @@ pub enum Tag {
 /// Why a tag is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlvError {
-    /// A video codec other than H.264.
-    #[error("video codec {0} is not accepted: send H.264 (AVC)")]
+    /// A video codec other than H.264 and HEVC.
+    #[error("video codec {0} is not accepted: send H.264 (AVC), or HEVC by Enhanced RTMP (hvc1)")]
     VideoCodec(String),
     /// An audio codec other than AAC.
     #[error("audio codec {0} is not accepted: send AAC")]
@@ -45,18 +47,7 @@ const AVC: u8 = 7;
 const AAC: u8 = 10;
 const EXTENDED_AUDIO: u8 = 9;
 /// Frame type of a tag that holds a command and no picture.
-const COMMAND_FRAME: u8 = 5;
-
-/// Packet types of Enhanced RTMP, the same for audio and video where both have them.
-mod packet {
-    pub(super) const SEQUENCE_START: u8 = 0;
-    pub(super) const CODED_FRAMES: u8 = 1;
-    pub(super) const SEQUENCE_END: u8 = 2;
-    pub(super) const CODED_FRAMES_X: u8 = 3;
-    pub(super) const VIDEO_MULTITRACK: u8 = 6;
-    pub(super) const AUDIO_MULTITRACK: u8 = 5;
-    pub(super) const MOD_EX: u8 = 7;
-}
+pub(super) const COMMAND_FRAME: u8 = 5;
 
 /// Reads the body of a video message.
 pub fn video(mut body: Bytes) -> Result<Tag, FlvError> {
@@ -64,7 +55,7 @@ pub fn video(mut body: Bytes) -> Result<Tag, FlvError> {
     let Some(&first) = body.first() else { return Ok(Tag::Skip) }; // an empty message is a keep-alive of some encoders
     body.advance(1);
     if first & 0x80 != 0 {
-        return enhanced_video(first, body);
+        return enhanced::video(first, body);
     }
     if first >> 4 == COMMAND_FRAME {
         return Ok(Tag::Skip);
@@ -86,35 +77,6 @@ pub fn video(mut body: Bytes) -> Result<Tag, FlvError> {
     })
 }
 
-fn enhanced_video(first: u8, mut body: Bytes) -> Result<Tag, FlvError> {
-    const CUT: FlvError = FlvError::Truncated("video");
-    let Some(kind) = skip_mod_ex(first & 0x0F, &mut body) else { return Err(CUT) };
-    if kind == packet::VIDEO_MULTITRACK || (first >> 4) & 7 == COMMAND_FRAME {
-        return Ok(Tag::Skip);
-    }
-    let Some(code) = body.first_chunk::<4>().copied() else { return Err(CUT) };
-    body.advance(4);
-    if &code != b"avc1" {
-        return Err(FlvError::VideoCodec(match &code {
-            b"hvc1" => "HEVC (hvc1)".into(),
-            b"av01" => "AV1 (av01)".into(),
-            b"vp09" => "VP9 (vp09)".into(),
-            other => four_cc(other),
-        }));
-    }
-    Ok(match kind {
-        packet::SEQUENCE_START => Tag::VideoConfig(body),
-        packet::CODED_FRAMES => {
-            let Some(time) = body.first_chunk::<3>().copied() else { return Err(CUT) };
-            body.advance(3);
-            Tag::Video { composition_ms: signed24(time), data: body }
-        }
-        packet::CODED_FRAMES_X => Tag::Video { composition_ms: 0, data: body },
-        packet::SEQUENCE_END => Tag::End,
-        _ => Tag::Skip,
-    })
-}
-
 /// Reads the body of an audio message.
 pub fn audio(mut body: Bytes) -> Result<Tag, FlvError> {
     const CUT: FlvError = FlvError::Truncated("audio");
@@ -131,62 +93,14 @@ pub fn audio(mut body: Bytes) -> Result<Tag, FlvError> {
                 _ => Tag::Skip,
             })
         }
-        EXTENDED_AUDIO => enhanced_audio(first, body),
+        EXTENDED_AUDIO => enhanced::audio(first, body),
         other => Err(FlvError::AudioCodec(audio_codec_name(other))),
     }
 }
 
-fn enhanced_audio(first: u8, mut body: Bytes) -> Result<Tag, FlvError> {
-    const CUT: FlvError = FlvError::Truncated("audio");
-    let Some(kind) = skip_mod_ex(first & 0x0F, &mut body) else { return Err(CUT) };
-    if kind == packet::AUDIO_MULTITRACK {
-        return Ok(Tag::Skip);
-    }
-    let Some(code) = body.first_chunk::<4>().copied() else { return Err(CUT) };
-    body.advance(4);
-    if &code != b"mp4a" {
-        return Err(FlvError::AudioCodec(match &code {
-            b"Opus" => "Opus".into(),
-            b".mp3" => "MP3".into(),
-            b"ac-3" => "AC-3".into(),
-            b"ec-3" => "E-AC-3".into(),
-            b"fLaC" => "FLAC".into(),
-            other => four_cc(other),
-        }));
-    }
-    Ok(match kind {
-        packet::SEQUENCE_START => Tag::AudioConfig(body),
-        packet::CODED_FRAMES if !body.is_empty() => Tag::Audio(body),
-        packet::SEQUENCE_END => Tag::End,
-        _ => Tag::Skip,
-    })
-}
-
-/// Skips ModEx extensions in front of a packet and returns the packet's own type; `None` when the body ends within one.
-fn skip_mod_ex(mut kind: u8, body: &mut Bytes) -> Option<u8> {
-    while kind == packet::MOD_EX {
-        let mut size = usize::from(*body.first()?) + 1;
-        body.advance(1);
-        if size == 256 {
-            size = usize::from(u16::from_be_bytes(*body.first_chunk::<2>()?)) + 1;
-            body.advance(2);
-        }
-        if body.len() <= size {
-            return None;
-        }
-        body.advance(size);
-        kind = body.first()? & 0x0F; // high four bits: which extension it was
-        body.advance(1);
-    }
-    Some(kind)
-}
-
-fn signed24([a, b, c]: [u8; 3]) -> i32 {
+/// A signed number of three bytes.
+pub(super) fn signed24([a, b, c]: [u8; 3]) -> i32 {
     i32::from_be_bytes([a, b, c, 0]) >> 8
-}
-
-fn four_cc(code: &[u8; 4]) -> String {
-    format!("'{}'", code.escape_ascii())
 }
 
 fn video_codec_name(id: u8) -> String {
@@ -194,7 +108,7 @@ fn video_codec_name(id: u8) -> String {
         2 => "Sorenson H.263 (FLV1)".into(),
         3 | 6 => "Screen Video".into(),
         4 | 5 => "VP6".into(),
-        12 => "HEVC (id 12)".into(),
+        12 => "HEVC under the id 12".into(),
         other => format!("number {other}"),
     }
 }
@@ -224,32 +138,27 @@ mod tests {
         let frame = Tag::Video { composition_ms: -2, data: bytes(b"nal") };
         assert_eq!(video(bytes(b"\x17\x01\xff\xff\xfenal")).unwrap(), frame);
         assert_eq!(video(bytes(b"\x91avc1\xff\xff\xfenal")).unwrap(), frame);
+        assert_eq!(video(bytes(b"\x91hvc1\xff\xff\xfenal")).unwrap(), frame);
         assert_eq!(video(bytes(b"\x17\x00\0\0\0cfg")).unwrap(), Tag::VideoConfig(bytes(b"cfg")));
         assert_eq!(video(bytes(b"\x90avc1cfg")).unwrap(), Tag::VideoConfig(bytes(b"cfg")));
+        assert_eq!(video(bytes(b"\x90hvc1cfg")).unwrap(), Tag::HevcConfig(bytes(b"cfg")));
         assert_eq!(video(bytes(b"\x17\x02\0\0\0")).unwrap(), Tag::End);
         assert_eq!(audio(bytes(b"\xaf\x01raw")).unwrap(), Tag::Audio(bytes(b"raw")));
         assert_eq!(audio(bytes(b"\x91mp4araw")).unwrap(), Tag::Audio(bytes(b"raw")));
     }
 
     #[test]
-    fn extensions_tracks_and_unknown_packets_are_skipped() {
-        // ModEx of three bytes, then a CodedFramesX packet.
-        let tag = video(bytes(b"\x97\x02abc\x03avc1nal")).unwrap();
-        assert_eq!(tag, Tag::Video { composition_ms: 0, data: bytes(b"nal") });
-        assert_eq!(video(bytes(b"\x96whatever")).unwrap(), Tag::Skip);
-        assert_eq!(video(bytes(b"\x94avc1metadata")).unwrap(), Tag::Skip);
+    fn messages_without_use_are_skipped() {
         assert_eq!(video(Bytes::new()).unwrap(), Tag::Skip);
         assert_eq!(audio(bytes(b"\xaf\x00")).unwrap(), Tag::Skip);
-        assert!(video(bytes(b"\x97\xff")).is_err());
     }
 
     #[test]
     fn other_codecs_are_named() {
         let name = |error: FlvError| error.to_string();
-        assert!(name(video(bytes(b"\x90hvc1cfg")).unwrap_err()).contains("HEVC"));
+        assert!(name(video(bytes(b"\x1cdata")).unwrap_err()).contains("Enhanced RTMP"));
         assert!(name(video(bytes(b"\x12data")).unwrap_err()).contains("H.263"));
         assert!(name(video(bytes(b"\x14data")).unwrap_err()).contains("VP6"));
         assert!(name(audio(bytes(b"\x2fdata")).unwrap_err()).contains("MP3"));
-        assert!(name(audio(bytes(b"\x90Opuscfg")).unwrap_err()).contains("Opus"));
     }
 }

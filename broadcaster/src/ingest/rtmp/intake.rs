@@ -2,14 +2,16 @@
 
 use super::amf0::Value;
 use super::flv::{FlvError, Tag};
-use crate::events::{IngestEvent, TrackKind};
+use crate::events::{IngestEvent, TICKS_PER_SECOND, TrackKind};
 use crate::ingest::aac::{self, AacError};
 use crate::ingest::tracks::{Expect, Stamp, Tracks, Unwrap};
-use millrace_media::cmaf::{CmafError, VideoTrack};
-use millrace_media::h264;
+use millrace_media::cmaf::{CmafError, Codec, VideoTrack};
+use millrace_media::h265::{self, nals};
 
 /// Ticks in one unit of RTMP's clock.
 const TICKS_PER_MS: i64 = 90;
+/// How long a stream of HEVC may have no other keyframes than CRA pictures in open GOPs: some send an IDR now and then.
+const OPEN_SECONDS: i64 = 10;
 
 /// Why a publication cannot go on. The message goes to the publisher and to the log.
 #[derive(Debug, thiserror::Error)]
@@ -20,12 +22,18 @@ pub enum IntakeError {
     /// An AAC configuration that is not taken.
     #[error(transparent)]
     Aac(#[from] AacError),
-    /// A sequence header that does not describe an H.264 track.
-    #[error("the h.264 configuration is not accepted: {0}")]
+    /// A sequence header that does not describe an H.264 or HEVC track.
+    #[error("the video configuration is not accepted: {0}")]
     Video(#[from] CmafError),
     /// NAL lengths that do not add up.
-    #[error("an h.264 picture is malformed: its nal lengths do not fit its size")]
+    #[error("a picture is malformed: its nal lengths do not fit its size")]
     Picture,
+    /// Keyframes of HEVC that need what was before them.
+    #[error(
+        "hevc with open gops is not accepted: no keyframe for {OPEN_SECONDS} s from which a player could start; \
+         close the gops (x265: open-gop=0), or send no b-frames"
+    )]
+    OpenGop,
 }
 
 /// State of one publication.
@@ -33,12 +41,14 @@ pub struct Intake {
     /// Of both tracks.
     clock: Unwrap<32>,
     tracks: Tracks,
+    /// The first picture since the last closed start at which only an open one is possible.
+    open_since: Option<i64>,
 }
 
 impl Intake {
     /// For the stream with this public name.
     pub fn new(name: &str) -> Self {
-        Self { clock: Unwrap::default(), tracks: Tracks::new(name) }
+        Self { clock: Unwrap::default(), tracks: Tracks::new(name), open_since: None }
     }
 
     /// True once the tracks were announced.
@@ -62,15 +72,16 @@ impl Intake {
     pub fn tag(&mut self, timestamp: u32, tag: Tag) -> Result<(), IntakeError> {
         match tag {
             Tag::VideoConfig(record) => self.tracks.video_config(VideoTrack::h264(record)?),
+            Tag::HevcConfig(record) => self.tracks.video_config(VideoTrack::h265(&record)?),
             Tag::AudioConfig(config) => self.tracks.audio_config(aac::track(config)?),
             Tag::Video { composition_ms, data } if self.tracks.video().is_some() => {
-                if h264::nals(&data).any(|nal| nal.is_err()) {
+                if nals(&data).any(|nal| nal.is_err()) {
                     return Err(IntakeError::Picture);
                 }
                 let dts = self.clock.at(timestamp.into()) * TICKS_PER_MS;
                 let pts = dts + i64::from(composition_ms) * TICKS_PER_MS;
-                let stamp = Stamp { dts: Some(dts), pts: Some(pts) };
-                self.tracks.unit(TrackKind::Video, stamp, h264::is_idr(&data), data);
+                let key = self.starts(&data, dts)?;
+                self.tracks.unit(TrackKind::Video, Stamp { dts: Some(dts), pts: Some(pts) }, key, data);
             }
             Tag::Audio(data) if self.tracks.audio().is_some() => {
                 let time = self.clock.at(timestamp.into()) * TICKS_PER_MS;
@@ -81,12 +92,28 @@ impl Intake {
         }
         Ok(())
     }
+
+    /// Whether a segment may start with this picture. Fails once a stream has had nothing but open starts for too long.
+    fn starts(&mut self, data: &[u8], dts: i64) -> Result<bool, IntakeError> {
+        let Some(track) = self.tracks.video() else { return Ok(false) };
+        let key = track.is_start(data);
+        if key {
+            self.open_since = None;
+        } else if track.codec == Codec::H265 && h265::random_access(data).is_some() {
+            let since = *self.open_since.get_or_insert(dts);
+            if dts - since > OPEN_SECONDS * TICKS_PER_SECOND {
+                return Err(IntakeError::OpenGop);
+            }
+        }
+        Ok(key)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use millrace_media::h265::HevcConfig;
 
     fn avcc() -> Bytes {
         // Baseline 1.0, 64x64: one SPS, one PPS.
@@ -144,6 +171,35 @@ mod tests {
         let times = times(&run(&mut intake, &tags).unwrap());
         let from_first: Vec<i64> = times.iter().map(|time| time - times[0]).collect();
         assert_eq!(from_first, [0, 40 * 90, 41 * 90, 42 * 90, 80 * 90]);
+    }
+
+    /// 640x360 with B-frames.
+    fn hvcc() -> Bytes {
+        let sps = b"\x42\x01\x01\x01\x60\0\0\x03\0\x90\0\0\x03\0\0\x03\0\x3f\xa0\x05\x02\x01\x71\xf2\xe5\x95\x95\x29\x30\xbc\x05\xa0\x20\0\0\x03\0\x20\0\0\x03\x03\xc1";
+        let set = |set: &'static [u8]| vec![Bytes::from_static(set)];
+        let config = HevcConfig { vps: set(b"\x40\x01"), sps: set(sps), pps: set(b"\x44\x01"), sei: Vec::new() };
+        config.to_record().unwrap()
+    }
+
+    fn hevc(kind: u8) -> Tag {
+        Tag::Video { composition_ms: 0, data: vec![0, 0, 0, 3, kind << 1, 1, 0xaf].into() }
+    }
+
+    #[test]
+    fn hevc_has_its_keys_and_an_open_gop_is_refused_with_a_reason() {
+        let mut intake = Intake::new("demo");
+        intake.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(12.0))]));
+        // IDR, trailing, CRA with its leading pictures, and an IDR again before it takes too long.
+        let tags = [(0, 19), (40, 1), (4_000, 21), (4_040, 9), (8_000, 20), (10_000, 21), (19_000, 21)];
+        let mut all = vec![(0, Tag::HevcConfig(hvcc()))];
+        all.extend(tags.map(|(time, kind)| (time, hevc(kind))));
+        let events = run(&mut intake, &all).unwrap();
+        assert!(matches!(&events[0], IngestEvent::Started { video: Some(track), .. } if track.codec == Codec::H265));
+        let keys: Vec<bool> =
+            events[1..].iter().map(|event| matches!(event, IngestEvent::Unit(unit) if unit.key)).collect();
+        assert_eq!(keys, [true, false, false, false, true, false, false]);
+        let error = run(&mut intake, &[(21_000, hevc(21))]).unwrap_err();
+        assert!(matches!(error, IntakeError::OpenGop) && error.to_string().contains("open-gop=0"), "{error}");
     }
 
     #[test]

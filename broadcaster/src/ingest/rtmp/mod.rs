@@ -1,10 +1,11 @@
-//! RTMP ingest, with the parts of Enhanced RTMP v2 that a server for H.264 and AAC needs.
+//! RTMP ingest, with the parts of Enhanced RTMP v2 that a server for H.264, HEVC and AAC needs.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `server` | sockets and limits: the only async file |
+//! | `server` | sockets and limits: what is async |
+//! | [`tls`] | the certificate of RTMPS |
 //! | [`session`] | one connection: handshake, commands, deadlines |
-//! | [`handshake`], [`chunk`], [`amf0`], [`flv`] | the layers of the wire, each bounded on hostile input |
+//! | [`handshake`], [`chunk`], [`aggregate`], [`amf0`], [`flv`], [`enhanced`] | the layers of the wire, each bounded on hostile input |
 //! | [`intake`] | tags become tracks and access units on one timeline |
 //!
 //! The protocol is written here rather than taken from a library, since neither of the two that exist could face strangers.
@@ -13,8 +14,10 @@
 //! takes messages of 16 MB. `rtmp-rs` 0.6 reserves what is declared, up to 16 MB for each of 65,600 chunk streams, is bound to its own
 //! sockets, answers every refusal with BadName and has none for a stream that runs.
 
+pub mod aggregate;
 pub mod amf0;
 pub mod chunk;
+pub mod enhanced;
 pub mod flv;
 pub mod handshake;
 pub mod intake;
@@ -22,6 +25,8 @@ mod server;
 pub mod session;
 #[cfg(test)]
 mod session_tests;
+pub mod tls;
 
-pub use server::{APP, MAX_CONNECTIONS, RtmpServer};
+pub use server::{APP, ListenError, MAX_CONNECTIONS, RtmpServer};
 pub use session::Timeouts;
+pub use tls::{Certificate, TlsError};

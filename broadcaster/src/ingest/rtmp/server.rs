@@ -1,24 +1,26 @@
-//! The async shell around [`Session`]: sockets, clocks and limits.
+//! The async shell around [`Session`]: sockets, TLS, clocks and limits.
 //!
-//! One task per connection. A publication leaves through a bounded channel; when its consumer is slow, its task stops reading
+//! One task per connection, which is the same over TCP and over TLS. A publication leaves through a bounded channel; when its consumer is slow, its task stops reading
 //! and TCP stops the encoder. Nothing waits without a limit.
 
 use super::session::{Event, Session, SessionError, Status, Timeouts};
+use super::tls::{Certificate, TlsError};
 use crate::ingest::live::{Live, LiveError, Publication};
 use crate::ingest::{Gate, Protocol, Refusal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The application part of the URL: `rtmp://host/live/KEY`.
 pub const APP: &str = "live";
-/// Connections at once. Each costs a socket, a task and some 40 kB while it has not published.
+/// Connections at once of one listener. Each costs a socket, a task and some 40 kB while it has not published; over TLS twice that.
 pub const MAX_CONNECTIONS: usize = 512;
 /// Bytes taken from a socket at once.
 const READ_SIZE: usize = 32 << 10;
@@ -29,9 +31,10 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 /// When draining, encoders that were asked to reconnect get so long.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
-/// The RTMP listener.
+/// The listener of RTMP or of RTMPS.
 pub struct RtmpServer {
     listener: TcpListener,
+    tls: Option<(Arc<Certificate>, TlsAcceptor)>,
     shared: Arc<Shared>,
 }
 
@@ -41,11 +44,31 @@ struct Shared {
     connections: Arc<Semaphore>,
 }
 
+/// Why a server does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The system's reason.
+    #[error(transparent)]
+    Bind(#[from] std::io::Error),
+    /// TLS is not to be had.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl RtmpServer {
-    /// Binds to `address`; port 0 takes a free one. Fails as the system's bind does.
-    pub async fn bind(address: SocketAddr, gate: Arc<Gate>, timeouts: Timeouts) -> std::io::Result<Self> {
+    /// Binds to `address`; port 0 takes a free one. With a certificate, clients speak RTMPS there, and nothing else.
+    pub async fn bind(
+        address: SocketAddr,
+        gate: Arc<Gate>,
+        timeouts: Timeouts,
+        certificate: Option<Arc<Certificate>>,
+    ) -> Result<Self, ListenError> {
+        let tls = match certificate {
+            Some(certificate) => Some((certificate.clone(), certificate.acceptor()?)),
+            None => None,
+        };
         let shared = Shared { gate, timeouts, connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
-        Ok(Self { listener: TcpListener::bind(address).await?, shared: Arc::new(shared) })
+        Ok(Self { listener: TcpListener::bind(address).await?, tls, shared: Arc::new(shared) })
     }
 
     /// The address that encoders connect to.
@@ -56,6 +79,9 @@ impl RtmpServer {
     /// Serves until `shutdown`, and hands every publication to `publications`. Returns when all connections are closed.
     pub async fn run(self, publications: mpsc::Sender<Publication>, shutdown: CancellationToken) {
         let tasks = TaskTracker::new();
+        if let Some((certificate, _)) = &self.tls {
+            tasks.spawn(certificate.clone().follow(shutdown.clone()));
+        }
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -81,22 +107,54 @@ impl RtmpServer {
                     continue;
                 }
             };
-            let connection = Connection {
-                socket,
-                peer,
-                session: Session::new(self.shared.timeouts, rand::random(), Instant::now()),
-                shared: Arc::clone(&self.shared),
-                publications: publications.clone(),
-                live: None,
-            };
+            let arrival = Arrival { peer, opened: Instant::now(), shared: Arc::clone(&self.shared) };
+            let (tls, publications) = (self.tls.as_ref().map(|(_, tls)| tls.clone()), publications.clone());
             let shutdown = shutdown.clone();
             tasks.spawn(async move {
-                connection.serve(shutdown).await;
+                arrival.serve(socket, tls, publications, shutdown).await;
                 drop((permit, counted));
             });
         }
         tasks.close();
         tasks.wait().await;
+    }
+}
+
+/// A connection that has just been opened.
+struct Arrival {
+    peer: SocketAddr,
+    opened: Instant,
+    shared: Arc<Shared>,
+}
+
+impl Arrival {
+    async fn serve(
+        self,
+        socket: TcpStream,
+        tls: Option<TlsAcceptor>,
+        publications: mpsc::Sender<Publication>,
+        shutdown: CancellationToken,
+    ) {
+        let Self { peer, opened, shared } = self;
+        if let Err(error) = socket.set_nodelay(true) {
+            return tracing::debug!(%peer, %error, "rtmp connection lost");
+        }
+        let Some(tls) = tls else {
+            return Connection::new(socket, peer, opened, shared, publications).serve(shutdown).await;
+        };
+        // One limit for both handshakes: a session counts from `opened` too.
+        let limit = opened + shared.timeouts.handshake;
+        let greeted = tokio::select! {
+            greeted = timeout_at(limit.into(), tls.accept(socket)) => greeted,
+            () = shutdown.cancelled() => return,
+        };
+        match greeted {
+            Ok(Ok(stream)) => Connection::new(stream, peer, opened, shared, publications).serve(shutdown).await,
+            Ok(Err(error)) => tracing::debug!(%peer, %error, "tls handshake of rtmps failed"),
+            Err(_) => {
+                tracing::debug!(%peer, limit = ?shared.timeouts.handshake, "tls handshake of rtmps took too long")
+            }
+        }
     }
 }
 
@@ -121,8 +179,8 @@ enum CloseReason {
     Draining,
 }
 
-struct Connection {
-    socket: TcpStream,
+struct Connection<S> {
+    socket: S,
     peer: SocketAddr,
     session: Session,
     shared: Arc<Shared>,
@@ -130,7 +188,24 @@ struct Connection {
     live: Option<Live>,
 }
 
-impl Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(
+        socket: S,
+        peer: SocketAddr,
+        opened: Instant,
+        shared: Arc<Shared>,
+        publications: mpsc::Sender<Publication>,
+    ) -> Self {
+        let session = Session::new(shared.timeouts, rand::random(), opened);
+        Self { socket, peer, session, shared, publications, live: None }
+    }
+
+    /// Writes all of it out, also what TLS holds back.
+    async fn write(&mut self, output: &[u8]) -> std::io::Result<()> {
+        self.socket.write_all(output).await?;
+        self.socket.flush().await
+    }
+
     async fn serve(mut self, shutdown: CancellationToken) {
         let peer = self.peer;
         let result = self.drive(&shutdown).await;
@@ -168,7 +243,7 @@ impl Connection {
     /// reset would be lost.
     async fn close(&mut self) -> std::io::Result<()> {
         let output = self.session.take_output();
-        self.socket.write_all(&output).await?;
+        self.write(&output).await?;
         self.socket.shutdown().await?;
         let mut sink = vec![0; READ_SIZE];
         while self.socket.read(&mut sink).await? > 0 {}
@@ -176,7 +251,6 @@ impl Connection {
     }
 
     async fn drive(&mut self, shutdown: &CancellationToken) -> Result<(), CloseReason> {
-        self.socket.set_nodelay(true)?;
         let mut buffer = vec![0; READ_SIZE];
         let mut drain_until = None;
         loop {
@@ -192,7 +266,7 @@ impl Connection {
             }
             let output = self.session.take_output();
             if !output.is_empty() {
-                let written = timeout(WRITE_TIMEOUT, self.socket.write_all(&output)).await;
+                let written = timeout(WRITE_TIMEOUT, self.write(&output)).await;
                 written.map_err(|_| CloseReason::WriteTimeout)??;
             }
             if self.session.finished() {

@@ -4,6 +4,7 @@
 //! and reads on only when asked again. So a caller that stops pulling stops the publisher, and memory holds what was received
 //! last and the messages that are half-read.
 
+use super::aggregate::{self, AggregateError};
 use super::amf0::{self, Amf0Error, Value};
 use super::chunk::{ChunkError, Message, Reader, Writer, kind};
 use super::flv;
@@ -23,6 +24,9 @@ const MAX_STREAMS: u32 = 8;
 const CAN_RECONNECT: u32 = 1;
 /// Enhanced RTMP: this end can decode (1) and forward (4) the codec.
 const CODEC_INFO: f64 = 5.0;
+/// Codecs that are taken, by their FourCC.
+const VIDEO_CODECS: &[&str] = &["avc1", "hvc1"];
+const AUDIO_CODECS: &[&str] = &["mp4a"];
 
 /// How long a peer may take.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +97,9 @@ pub enum SessionError {
     /// A broken chunk stream.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
+    /// An aggregate that cannot be taken apart.
+    #[error(transparent)]
+    Aggregate(#[from] AggregateError),
     /// A command that cannot be read.
     #[error(transparent)]
     Amf0(#[from] Amf0Error),
@@ -316,6 +323,12 @@ impl Session {
                     }
                 }
             }
+            kind::AGGREGATE if self.publishing() => {
+                // What comes out is audio, video and data: no event of the connection, and no aggregate again.
+                for message in aggregate::unpack(Message { kind, stream, timestamp, body })? {
+                    self.message(message)?;
+                }
+            }
             kind::DATA_AMF0 if self.publishing() => {
                 // [@setDataFrame,] onMetaData, object. Metadata that cannot be read is none.
                 let values = amf0::decode(&body).unwrap_or_default();
@@ -383,12 +396,15 @@ impl Session {
         let caps = object.get("capsEx").and_then(Value::as_number);
         self.can_reconnect = caps.is_some_and(|caps| caps as u32 & CAN_RECONNECT != 0);
         if caps.is_some() || object.get("fourCcList").is_some() || object.get("videoFourCcInfoMap").is_some() {
-            let info = |codec: &str| Value::Object(vec![(codec.into(), Value::Number(CODEC_INFO))]);
+            let info = |codecs: &[&str]| {
+                Value::Object(codecs.iter().map(|codec| ((*codec).into(), Value::Number(CODEC_INFO))).collect())
+            };
+            let all = VIDEO_CODECS.iter().chain(AUDIO_CODECS).map(|codec| text(codec)).collect();
             server.extend([
                 ("capsEx".into(), Value::Number(f64::from(CAN_RECONNECT))),
-                ("fourCcList".into(), Value::Array(vec![text("avc1"), text("mp4a")])),
-                ("videoFourCcInfoMap".into(), info("avc1")),
-                ("audioFourCcInfoMap".into(), info("mp4a")),
+                ("fourCcList".into(), Value::Array(all)),
+                ("videoFourCcInfoMap".into(), info(VIDEO_CODECS)),
+                ("audioFourCcInfoMap".into(), info(AUDIO_CODECS)),
             ]);
         }
         let mut status = status_object("status", "NetConnection.Connect.Success", "connected");

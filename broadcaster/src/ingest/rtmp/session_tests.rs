@@ -53,6 +53,13 @@ impl Peer {
         peer
     }
 
+    /// Sends what both tracks need to be known.
+    fn start(&mut self) {
+        self.send(4, kind::AUDIO, 1, b"\xaf\x00\x12\x10");
+        self.send(6, kind::VIDEO, 1, &[b"\x17\x00\0\0\0", &avcc()[..]].concat());
+        assert!(matches!(self.session.poll().unwrap(), Some(Event::Ingest(IngestEvent::Started { .. }))));
+    }
+
     fn ask(&mut self, key: &str) -> (String, String) {
         self.command(0, &[text("createStream"), Value::Number(2.0), Value::Null]);
         assert!(self.session.poll().unwrap().is_none());
@@ -88,6 +95,12 @@ impl Peer {
     }
 }
 
+/// Baseline 1.0, 64x64.
+fn avcc() -> Vec<u8> {
+    let sps = b"\x67\x42\xc0\x0a\xd9\x04\x26\xc0\x44\0\0\x03\0\x04\0\0\x03\0\xc8\x3c\x48\x99\x20";
+    [b"\x01\x42\xc0\x0a\xff\xe1\0\x17", &sps[..], b"\x01\0\x05\x68\xcb\x83\xcb\x20"].concat()
+}
+
 fn status(message: &Message) -> (String, String) {
     let values = decode(&message.body).unwrap();
     assert_eq!(values[0], text("onStatus"));
@@ -117,8 +130,10 @@ fn an_enhanced_client_is_told_which_codecs_are_taken_and_may_be_asked_to_reconne
     ];
     let (mut peer, messages) = Peer::connected(offer);
     let result = decode(&messages[3].body).unwrap();
-    assert_eq!(result[2].get("fourCcList"), Some(&Value::Array(vec![text("avc1"), text("mp4a")])));
-    assert!(result[2].get("videoFourCcInfoMap").unwrap().get("avc1").is_some());
+    assert_eq!(result[2].get("fourCcList"), Some(&Value::Array(vec![text("avc1"), text("hvc1"), text("mp4a")])));
+    for codec in ["avc1", "hvc1"] {
+        assert_eq!(result[2].get("videoFourCcInfoMap").unwrap().get(codec), Some(&Value::Number(5.0)));
+    }
     assert!(peer.session.ask_to_reconnect());
     assert_eq!(status(&peer.sent()[0]).1, "NetConnection.Connect.ReconnectRequest");
     assert!(!Peer::connected(Vec::new()).0.session.ask_to_reconnect());
@@ -138,7 +153,7 @@ fn refusals_carry_their_status_as_an_error() {
 #[test]
 fn a_codec_that_is_not_taken_is_named_to_the_publisher() {
     for (kind, body, codec) in [
-        (kind::VIDEO, &b"\x90hvc1cfg"[..], "HEVC"),
+        (kind::VIDEO, &b"\x90av01cfg"[..], "AV1"),
         (kind::VIDEO, &b"\x12data"[..], "H.263"),
         (kind::AUDIO, &b"\x2fdata"[..], "MP3"),
     ] {
@@ -161,11 +176,7 @@ fn a_player_is_turned_away() {
 #[test]
 fn an_unpublish_ends_cleanly_and_nothing_follows() {
     let mut peer = Peer::publishing();
-    peer.send(4, kind::AUDIO, 1, b"\xaf\x00\x12\x10");
-    let sps = b"\x67\x42\xc0\x0a\xd9\x04\x26\xc0\x44\0\0\x03\0\x04\0\0\x03\0\xc8\x3c\x48\x99\x20";
-    let avcc = [b"\x01\x42\xc0\x0a\xff\xe1\0\x17", &sps[..], b"\x01\0\x05\x68\xcb\x83\xcb\x20"].concat();
-    peer.send(6, kind::VIDEO, 1, &[b"\x17\x00\0\0\0", &avcc[..]].concat());
-    assert!(matches!(peer.session.poll().unwrap(), Some(Event::Ingest(IngestEvent::Started { .. }))));
+    peer.start();
     peer.command(0, &[text("FCUnpublish"), Value::Number(4.0), Value::Null, text("secret")]);
     peer.command(0, &[text("deleteStream"), Value::Number(5.0), Value::Null, Value::Number(1.0)]);
     assert!(matches!(peer.session.poll().unwrap(), Some(Event::Ingest(IngestEvent::Ended { clean: true }))));
@@ -174,10 +185,32 @@ fn an_unpublish_ends_cleanly_and_nothing_follows() {
 }
 
 #[test]
+fn an_aggregate_is_taken_apart_in_its_place() {
+    let mut peer = Peer::publishing();
+    peer.start();
+    let mut body = Vec::new();
+    for (kind, time, data) in
+        [(kind::VIDEO, 100u8, &b"\x17\x01\0\0\0\0\0\0\x02\x65\x88"[..]), (kind::AUDIO, 123, b"\xaf\x01raw")]
+    {
+        body.extend([kind, 0, 0, data.len() as u8, 0, 0, time, 0, 0, 0, 0]);
+        body.extend(data);
+        body.extend([0; 4]);
+    }
+    peer.send(5, kind::AGGREGATE, 1, &body);
+    let mut units = Vec::new();
+    while let Some(Event::Ingest(IngestEvent::Unit(unit))) = peer.session.poll().unwrap() {
+        units.push((unit.dts, unit.data.len()));
+    }
+    assert_eq!(units, [(0, 6), (23 * 90, 3)]);
+    peer.send(5, kind::AGGREGATE, 1, &body[..body.len() - 8]);
+    assert!(matches!(peer.session.poll(), Err(SessionError::Aggregate(_))));
+}
+
+#[test]
 fn nothing_is_read_while_a_publication_is_judged() {
     let (mut peer, _) = Peer::connected(Vec::new());
     peer.ask("secret");
-    peer.send(6, kind::VIDEO, 1, b"\x90hvc1cfg");
+    peer.send(6, kind::VIDEO, 1, b"\x90av01cfg");
     assert!(peer.session.poll().unwrap().is_none());
     peer.session.accept("demo");
     assert!(peer.session.poll().is_err());

@@ -1,4 +1,4 @@
-//! An H.264 decoder in software: packets in, pictures out in presentation order.
+//! An H.264 or HEVC decoder in software: packets in, pictures out in presentation order.
 
 use std::ffi::c_int;
 use std::ptr;
@@ -6,6 +6,7 @@ use std::ptr;
 use ffmpeg_sys_next as ff;
 
 use super::{AvError, Context, Frame, RawPacket, check};
+use crate::cmaf::{Codec, VideoTrack};
 
 /// Most pixels of one picture: level 6.2, 8,192 by 4,320. More would let a stranger's header take the memory of a node.
 const MAX_PIXELS: i64 = 8192 * 4320;
@@ -18,12 +19,16 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    /// Opens a decoder for the stream that an `avcC` record describes.
-    pub(crate) fn h264(config: &[u8]) -> Result<Self, AvError> {
+    /// Opens a decoder for the stream that a track's configuration describes.
+    pub(crate) fn open(track: &VideoTrack) -> Result<Self, AvError> {
         super::init();
-        let doing = "opening the H.264 decoder";
+        let (id, doing) = match track.codec {
+            Codec::H264 => (ff::AVCodecID::AV_CODEC_ID_H264, "opening the H.264 decoder"),
+            Codec::H265 => (ff::AVCodecID::AV_CODEC_ID_HEVC, "opening the HEVC decoder"),
+        };
+        let config = &track.config;
         // SAFETY: looks a codec up in FFmpeg's own list.
-        let codec = unsafe { ff::avcodec_find_decoder(ff::AVCodecID::AV_CODEC_ID_H264) };
+        let codec = unsafe { ff::avcodec_find_decoder(id) };
         if codec.is_null() {
             return Err(AvError::other(doing, "this FFmpeg has none"));
         }

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use super::{ASSUMED_FPS, EncoderKind, RenditionSpec, TranscodeError};
 use crate::av::{AvError, Encoder, EncoderSettings, Frame, Packet, Scaler};
 use crate::cmaf::{self, Track, VideoTrack};
-use crate::h264::{AvcConfig, Sps};
+use crate::h264::AvcConfig;
+use crate::nal::PictureFormat;
 
 /// Pictures that wait for an encoder: enough to keep it busy while the next ones decode, few enough to bound the memory (a 1080p picture has 3 MB).
 pub(super) const QUEUE: usize = 4;
@@ -42,7 +43,7 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn open(
         index: usize,
-        source: &Sps,
+        source: &PictureFormat,
         spec: &RenditionSpec,
         kind: &EncoderKind,
         answers: SyncSender<Encoded>,
@@ -90,7 +91,11 @@ fn encode(scaler: &mut Scaler, encoder: &mut Encoder, job: &Job) -> Result<Vec<P
 
 /// Opens an encoder for a live lane: no B-frames and no lookahead, so that each picture comes out before the next goes in; no key frame but the
 /// forced ones; the bitrate kept over each second.
-pub(crate) fn open_encoder(source: &Sps, spec: &RenditionSpec, kind: &EncoderKind) -> Result<Encoder, AvError> {
+pub(crate) fn open_encoder(
+    source: &PictureFormat,
+    spec: &RenditionSpec,
+    kind: &EncoderKind,
+) -> Result<Encoder, AvError> {
     // One thread, since each lane has its own: the output is then the same from run to run.
     // Constant frame rate is about the rate control alone, times are kept: without it x264 holds one picture back to learn how long it lasts.
     let x264 = "bframes=0:threads=1:rc-lookahead=0:sync-lookahead=0:scenecut=0:keyint=infinite:open-gop=0:force-cfr=1";

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::VIDEO_TIMESCALE;
 use crate::av::{AvError, Decoder};
 use crate::cmaf::{self, CmafError, Sample, Track};
-use crate::h264::{self, H264Error};
+use crate::nal::NalError;
 pub(crate) use lane::open_encoder;
 use pipeline::Pipeline;
 
@@ -83,7 +83,7 @@ pub enum TranscodeError {
     Source(#[from] CmafError),
     /// The source's parameter sets do not read.
     #[error("the source's parameter sets do not read: {0}")]
-    H264(#[from] H264Error),
+    ParameterSets(#[from] NalError),
     /// The source is audio, or has another timescale.
     #[error("the source must be a video track of {VIDEO_TIMESCALE} ticks per second")]
     NotVideo,
@@ -96,7 +96,7 @@ pub enum TranscodeError {
     /// The operating system gave no thread.
     #[error("no thread for an encoder: {0}")]
     Thread(#[from] std::io::Error),
-    /// The segment does not start with an IDR picture.
+    /// The segment does not start with an IDR picture, or one as good.
     #[error("the segment does not start with an IDR picture")]
     NoIdr,
     /// More pictures than a segment may have.
@@ -183,17 +183,18 @@ impl Session {
     /// Opens the decoder for a source's init segment, and an encoder for each rendition.
     ///
     /// # Errors
-    /// When the init segment is no H.264 at 90 kHz, the ladder is empty or over a limit, or an encoder does not open.
+    /// When the init segment is no H.264 or HEVC at 90 kHz, the ladder is empty or over a limit, or an encoder does not open.
     pub fn open(source_init: &[u8], specs: &[RenditionSpec], encoder: &EncoderKind) -> Result<Self, TranscodeError> {
         let Track::Video(track) = cmaf::read_init(source_init)? else { return Err(TranscodeError::NotVideo) };
         if track.timescale != VIDEO_TIMESCALE {
             return Err(TranscodeError::NotVideo);
         }
         check_ladder(specs)?;
-        let mut sps = track.sps()?;
-        sps.fps = sps.fps.filter(|(num, den)| (1..=300).contains(&(num / den)) && i32::try_from(*num).is_ok());
-        let decoder = Decoder::h264(&track.config)?;
-        Ok(Self { decoder, pipeline: Pipeline::open(sps, specs, encoder)?, decode: Duration::ZERO, failed: false })
+        let mut format = track.format()?;
+        format.fps = format.fps.filter(|(num, den)| (1..=300).contains(&(num / den)) && i32::try_from(*num).is_ok());
+        let decoder = Decoder::open(&track)?;
+        let pipeline = Pipeline::open(track, format, specs, encoder)?;
+        Ok(Self { decoder, pipeline, decode: Duration::ZERO, failed: false })
     }
 
     /// The init segments of the renditions, in the ladder's order. They hold from the first part on: it may show that the source's frame rate
@@ -301,9 +302,4 @@ fn other_fps(samples: &[Sample], assumed: (u32, u32)) -> Option<(u32, u32)> {
 pub(crate) fn reorder_depth(samples: &[Sample]) -> u32 {
     let late = |at: usize| samples[..at].iter().filter(|before| before.pts > samples[at].pts).count();
     (0..samples.len()).map(late).max().unwrap_or(0) as u32
-}
-
-/// Whether a segment may start with this sample.
-fn starts_segment(sample: &Sample) -> bool {
-    sample.key && h264::is_idr(&sample.data)
 }

@@ -11,17 +11,19 @@ use bytes::Bytes;
 use super::lane::{Encoded, Job, Lane, QUEUE};
 use super::{
     ASSUMED_FPS, EncoderKind, MAX_SEGMENT_FRAMES, Output, RenditionSpec, RenditionStats, SegmentStats, TranscodeError,
-    other_fps, starts_segment,
+    other_fps,
 };
 use crate::av::Frame;
-use crate::cmaf::{self, Sample};
-use crate::h264::{self, Sps};
+use crate::cmaf::{self, Sample, VideoTrack};
+use crate::h264;
+use crate::nal::PictureFormat;
 
 /// Longest wait for an encoder's answer: hundreds of times what a picture takes. A driver that hangs is found out by it.
 pub(super) const STALL: Duration = Duration::from_secs(5);
 
 pub(super) struct Pipeline {
-    source: Sps,
+    source: VideoTrack,
+    format: PictureFormat,
     kind: EncoderKind,
     lanes: Vec<Lane>,
     renditions: Vec<Rendition>,
@@ -52,10 +54,16 @@ struct Rendition {
 }
 
 impl Pipeline {
-    pub(super) fn open(source: Sps, specs: &[RenditionSpec], kind: &EncoderKind) -> Result<Self, TranscodeError> {
-        let (lanes, answers) = open_lanes(&source, specs, kind)?;
+    pub(super) fn open(
+        source: VideoTrack,
+        format: PictureFormat,
+        specs: &[RenditionSpec],
+        kind: &EncoderKind,
+    ) -> Result<Self, TranscodeError> {
+        let (lanes, answers) = open_lanes(&format, specs, kind)?;
         Ok(Self {
             source,
+            format,
             kind: kind.clone(),
             lanes,
             answers,
@@ -93,17 +101,18 @@ impl Pipeline {
 
     /// Takes note of a source part whose pictures are about to be fed.
     pub(super) fn expect_part(&mut self, samples: &[Sample]) -> Result<(), TranscodeError> {
-        if self.parts.is_empty() && !samples.first().is_some_and(starts_segment) {
+        if self.parts.is_empty() && !samples.first().is_some_and(|first| first.key && self.source.is_start(&first.data))
+        {
             return Err(TranscodeError::NoIdr);
         }
         if self.sequence == 0
             && self.parts.is_empty()
-            && let Some(fps) = other_fps(samples, self.source.fps.unwrap_or(ASSUMED_FPS))
+            && let Some(fps) = other_fps(samples, self.format.fps.unwrap_or(ASSUMED_FPS))
         {
-            self.source.fps = Some(fps);
+            self.format.fps = Some(fps);
             let specs: Vec<RenditionSpec> = self.lanes.iter().map(|lane| lane.spec.clone()).collect();
             self.close();
-            (self.lanes, self.answers) = open_lanes(&self.source, &specs, &self.kind)?;
+            (self.lanes, self.answers) = open_lanes(&self.format, &specs, &self.kind)?;
         }
         self.parts.push(samples.len());
         if self.expected() > MAX_SEGMENT_FRAMES {
@@ -198,7 +207,7 @@ impl Pipeline {
                 let mut samples = self.take(lane, size)?;
                 let stats = &mut self.renditions[lane].stats;
                 if stats.parts == 0 {
-                    if !starts_segment(&samples[0]) {
+                    if !(samples[0].key && h264::is_idr(&samples[0].data)) {
                         return Err(TranscodeError::NoIdr);
                     }
                     stats.first_pts = samples[0].pts;
@@ -271,7 +280,7 @@ impl Drop for Pipeline {
 }
 
 fn open_lanes(
-    source: &Sps,
+    source: &PictureFormat,
     specs: &[RenditionSpec],
     kind: &EncoderKind,
 ) -> Result<(Vec<Lane>, Receiver<Encoded>), TranscodeError> {

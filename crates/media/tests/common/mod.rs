@@ -31,11 +31,36 @@ pub(crate) struct Source {
 
 /// Segments of 2 s where the clip's IDRs allow, parts of 200 ms.
 pub(crate) fn source(name: &str) -> Option<Source> {
-    let (track, samples) = demux::read_file(&clip(name)?).unwrap().video.unwrap();
+    Some(source_file(&clip(name)?))
+}
+
+/// Four seconds of HEVC with B-frames, an IDR every second: what x265 makes with these parameters besides. `None` with a line that
+/// says so where the system's FFmpeg has no x265.
+pub(crate) fn hevc_source(pixels: &str, parameters: &str) -> Option<Source> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hevc.mp4");
+    let parameters = format!("log-level=error:keyint=30:min-keyint=30:{parameters}");
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30:duration=4", "-pix_fmt", pixels])
+        .args(["-c:v", "libx265", "-preset", "veryfast", "-b:v", "1M", "-x265-params", &parameters])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    if complaints.contains("Unknown encoder") {
+        eprintln!("skipped: this FFmpeg has no libx265");
+        return None;
+    }
+    assert!(output.status.success(), "ffmpeg: {complaints}");
+    Some(source_file(&path))
+}
+
+fn source_file(path: &Path) -> Source {
+    let (track, samples) = demux::read_file(path).unwrap().video.unwrap();
     let segments = demux::cut(&samples, 2 * 90_000, 18_000);
     let segments = segments.into_iter().map(|s| s.into_iter().map(<[Sample]>::to_vec).collect()).collect();
     let init = cmaf::write_init(&Track::Video(track.clone())).unwrap();
-    Some(Source { track, init, segments })
+    Source { track, init, segments }
 }
 
 pub(crate) fn rendition(name: &str, width: u32, height: u32, bitrate: u32) -> RenditionSpec {
