@@ -26,5 +26,10 @@ async fn streams(State(node): State<Arc<Broadcaster>>) -> Json<Vec<StreamView>> 
 
 async fn ingest(State(node): State<Arc<Broadcaster>>) -> Json<Value> {
     let keys: Vec<Value> = node.config.keys.iter().map(|key| json!({ "name": key.name, "key": key.key })).collect();
-    Json(json!({ "rtmp_url": format!("rtmp://{}/live", node.rtmp), "whip_path": "/whip", "keys": keys }))
+    Json(json!({
+        "rtmp_url": format!("rtmp://{}/live", node.rtmp),
+        "srt_url": node.srt.map(|address| format!("srt://{address}")),
+        "whip_path": "/whip",
+        "keys": keys,
+    }))
 }

@@ -12,6 +12,12 @@ pub struct BroadcasterConfig {
     pub whip_udp_ports: String,
     /// The address that publishers by WHIP reach this machine by, where it is not its own.
     pub whip_public_address: String,
+    /// Where encoders publish by SRT; empty: nowhere.
+    pub srt_listen: String,
+    /// What publishers by SRT encrypt with; empty: nothing.
+    pub srt_passphrase: String,
+    /// How long a lost packet of SRT may take to come, ms.
+    pub srt_latency_ms: u32,
     /// Stream keys, and the public name that each stands for.
     pub keys: Vec<StreamKey>,
     /// The ladder, highest first.
@@ -61,6 +67,15 @@ pub const DOCS: &[(&str, &str)] = &[
         "whip_public_address",
         "the IP address that publishers by WHIP reach this machine by, where NAT gives it another than its own; empty for its own",
     ),
+    ("srt_listen", "UDP address on which encoders publish by SRT, such as 0.0.0.0:8890; port 0 takes a free one; empty for no SRT"),
+    (
+        "srt_passphrase",
+        "passphrase of all publishers by SRT, 10 to 79 characters, without which none is let in; empty for no encryption; the environment is a better place for it than a flag",
+    ),
+    (
+        "srt_latency_ms",
+        "how long a packet lost on the way to SRT may take to be sent again, ms, 20 to 8000: three to four round trips; an encoder that asks for more gets more",
+    ),
     ("keys", "stream keys: a list of { name, key }, the public name and the secret"),
     ("ladder", "renditions, highest first: a list of { height, bitrate }, the shorter side in pixels and bit/s"),
     ("orchestrators", "orchestrators' addresses, best first; where they are is in the registry"),
@@ -81,6 +96,9 @@ impl Default for BroadcasterConfig {
             rtmp_listen: "0.0.0.0:1935".into(),
             whip_udp_ports: "0".into(),
             whip_public_address: String::new(),
+            srt_listen: String::new(),
+            srt_passphrase: String::new(),
+            srt_latency_ms: 200, // four round trips of 50 ms; SRT's own default is 120
             keys: Vec::new(),
             ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
             orchestrators: Vec::new(),

@@ -31,8 +31,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::BroadcasterConfig;
+use ingest::srt::{SrtOptions, SrtOptionsError};
 use ingest::whip::PortRange;
-use ingest::{Gate, RtmpServer, Timeouts, WhipServer};
+use ingest::{Gate, RtmpServer, SrtServer, Timeouts, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
 use status::Streams;
@@ -61,6 +62,17 @@ pub enum BroadcasterError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The settings of SRT.
+    #[error(transparent)]
+    SrtOptions(#[from] SrtOptionsError),
+    /// The SRT socket.
+    #[error("cannot listen for srt on {address}: {error}; broadcaster.srt_listen sets another address")]
+    Srt {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The UDP sockets of WHIP.
     #[error("cannot bind broadcaster.whip_udp_ports = {ports:?}: {error}")]
     Whip {
@@ -71,6 +83,17 @@ pub enum BroadcasterError {
     },
 }
 
+impl BroadcasterError {
+    /// Whether it is the operator's to mend.
+    pub fn is_config(&self) -> bool {
+        match self {
+            Self::Account(error) => error.is_config(),
+            Self::SrtOptions(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// A running broadcaster.
 pub(crate) struct Broadcaster {
     config: BroadcasterConfig,
@@ -79,6 +102,7 @@ pub(crate) struct Broadcaster {
     orchestrators: Orchestrators,
     streams: Streams,
     rtmp: SocketAddr,
+    srt: Option<SocketAddr>,
     tasks: TaskTracker,
 }
 
@@ -96,6 +120,11 @@ pub async fn start(
         "" => None,
         address => Some(parse("broadcaster.whip_public_address", address)?),
     };
+    let srt_options = SrtOptions::new(&config.srt_passphrase, config.srt_latency_ms)?;
+    let srt_listen: Option<SocketAddr> = match config.srt_listen.as_str() {
+        "" => None,
+        address => Some(parse("broadcaster.srt_listen", address)?),
+    };
     let lock: U256 = parse("broadcaster.orchestrator_lock_wei", &config.orchestrator_lock_wei)?;
     let mut addresses: Vec<Address> = Vec::new();
     for address in &config.orchestrators {
@@ -107,6 +136,15 @@ pub async fn start(
     let server = RtmpServer::bind(listen, gate.clone(), Timeouts::default()).await.map_err(failed)?;
     let rtmp = server.local_addr().map_err(failed)?;
     let (sender, publications) = mpsc::channel(PUBLICATIONS);
+    let srt = match srt_listen {
+        Some(address) => {
+            let failed = |error| BroadcasterError::Srt { address, error };
+            let server = SrtServer::bind(address, srt_options, gate.clone()).map_err(failed)?;
+            Some((server.local_addr().map_err(failed)?, server))
+        }
+        None => None,
+    };
+    let (srt, srt_server) = srt.unzip();
     let whip = WhipServer::bind(ports, public, gate, sender.clone(), stop.clone());
     let whip = whip.map_err(|error| BroadcasterError::Whip { ports: config.whip_udp_ports.clone(), error })?;
     let endpoint = Endpoint::bind(identity, SocketAddr::from(([0, 0, 0, 0], 0)))?;
@@ -123,13 +161,15 @@ pub async fn start(
         orchestrators: Orchestrators::new(&addresses),
         streams: Streams::default(),
         rtmp,
+        srt,
         tasks: TaskTracker::new(),
     });
     let ready = Readiness::default();
     ready.set(true); // a stream plays from its source, with or without orchestrators
-    info!(%rtmp, orchestrators = addresses.len(), "taking streams");
+    info!(%rtmp, srt = srt.map(tracing::field::display), orchestrators = addresses.len(), "taking streams");
     let (api, rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
     let work = tokio::spawn(async move {
+        let srt_serving = srt_server.map(|server| tokio::spawn(server.run(sender.clone(), stop.clone())));
         let serving = tokio::spawn(server.run(sender, stop.clone()));
         // A broadcaster wins nothing; what it locks for others has to reach the chain all the same.
         let settling = tokio::spawn(node.account.redeemer(1, 0).run(stop.clone()));
@@ -146,12 +186,12 @@ pub async fn start(
             warn!("segments on their way were given up");
         }
         hang_up.cancel();
-        for task in [serving, connections, settling] {
+        for task in [serving, connections, settling].into_iter().chain(srt_serving) {
             let _ = task.await; // all end by their tokens
         }
         node.account.store.close().await;
     });
-    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), quic: None, work })
+    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), srt, quic: None, work })
 }
 
 /// Takes publications on until `stop`.

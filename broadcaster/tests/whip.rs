@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::whip::{Client, KEY, Media, Relay, SDP, ffmpeg_with_whip};
+use common::relay::Relay;
+use common::whip::{Client, KEY, Media, SDP, ffmpeg_with_whip};
 use common::{Line, counts, decode_errors, lavfi};
 use std::time::{Duration, Instant};
 

@@ -1,11 +1,13 @@
-//! A broadcaster's line without orchestrators: RTMP and WHIP in, segmenter, origin, HLS out, on free loopback ports. And FFmpeg around it.
+//! A broadcaster's line without orchestrators: RTMP, WHIP and SRT in, segmenter, origin, HLS out, on free loopback ports. And FFmpeg around it.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its share
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a helper that fails fails its test
 
+pub mod relay;
 pub mod whip;
 
 use millrace_broadcaster::events::IngestEvent;
-use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, Timeouts, WhipServer};
+use millrace_broadcaster::ingest::srt::SrtOptions;
+use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, SrtServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
 use millrace_broadcaster::segmenter::Segmenter;
 use std::net::SocketAddr;
@@ -46,6 +48,7 @@ struct Seen {
 
 pub struct Line {
     pub rtmp: SocketAddr,
+    pub srt: SocketAddr,
     http: SocketAddr,
     seen: watch::Receiver<Seen>,
     shutdown: CancellationToken,
@@ -58,18 +61,24 @@ impl Line {
     }
 
     pub async fn with_idle(idle: Duration) -> Self {
-        Self::with(idle, FREE_PORTS).await
+        Self::with(idle, FREE_PORTS, "").await
     }
 
     pub async fn with_whip_ports(ports: &str) -> Self {
-        Self::with(Timeouts::default().idle, ports).await
+        Self::with(Timeouts::default().idle, ports, "").await
     }
 
-    async fn with(idle: Duration, ports: &str) -> Self {
+    pub async fn with_passphrase(passphrase: &str) -> Self {
+        Self::with(Timeouts::default().idle, FREE_PORTS, passphrase).await
+    }
+
+    async fn with(idle: Duration, ports: &str, passphrase: &str) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let gate = Gate::new(Arc::new(|key: &str| (key == "secret").then(|| "demo".to_owned())));
         let server = RtmpServer::bind(any, gate.clone(), Timeouts { idle, ..Timeouts::default() }).await.unwrap();
         let rtmp = server.local_addr().unwrap();
+        let srt_server = SrtServer::bind(any, SrtOptions::new(passphrase, 200).unwrap(), gate.clone()).unwrap();
+        let srt = srt_server.local_addr().unwrap();
         let origin = Origin::new();
         let listener = tokio::net::TcpListener::bind(any).await.unwrap();
         let http = listener.local_addr().unwrap();
@@ -93,13 +102,22 @@ impl Line {
                 tokio::spawn(carry(publication, origin, seen));
             }
         };
-        let tasks =
-            vec![tokio::spawn(server.run(publications, shutdown.clone())), tokio::spawn(web), tokio::spawn(streams)];
-        Self { rtmp, http, seen: watcher, shutdown, tasks }
+        let tasks = vec![
+            tokio::spawn(srt_server.run(publications.clone(), shutdown.clone())),
+            tokio::spawn(server.run(publications, shutdown.clone())),
+            tokio::spawn(web),
+            tokio::spawn(streams),
+        ];
+        Self { rtmp, srt, http, seen: watcher, shutdown, tasks }
     }
 
     pub fn url(&self, key: &str) -> String {
         format!("rtmp://{}/live/{key}", self.rtmp)
+    }
+
+    /// `more` follows the stream id: other options of FFmpeg's SRT.
+    pub fn srt(&self, stream_id: &str, more: &str) -> String {
+        format!("srt://{}?streamid={stream_id}{more}", self.srt)
     }
 
     pub fn http(&self, path: &str) -> String {
@@ -253,11 +271,11 @@ fn strings(args: &[&str]) -> Vec<String> {
     args.iter().map(|arg| (*arg).to_owned()).collect()
 }
 
-/// Pushes a file.
+/// Pushes a file, in the container of the URL's protocol.
 pub fn push(file: &Path, url: &str, args: &[&str]) -> Push {
     let input = strings(&["-i", file.to_str().unwrap()]);
     let mut after = [input, strings(args)].concat();
-    after.extend(strings(&["-f", "flv", url]));
+    after.extend(strings(&["-f", if url.starts_with("srt:") { "mpegts" } else { "flv" }, url]));
     Push { before: Vec::new(), after }
 }
 
@@ -274,13 +292,19 @@ pub fn play(url: &str) -> Push {
 }
 
 impl Push {
+    /// With options for its first input.
+    pub fn before(mut self, args: &[&str]) -> Self {
+        self.before.extend(strings(args));
+        self
+    }
+
     /// Starts it at the pace of its timestamps.
     pub fn realtime(mut self) -> Tool {
         self.before.push("-re".to_owned());
         self.start()
     }
 
-    fn start(self) -> Tool {
+    pub fn start(self) -> Tool {
         let mut child = Command::new("ffmpeg")
             .args(["-hide_banner", "-nostdin", "-loglevel", "warning"])
             .args(self.before)
