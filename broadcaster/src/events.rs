@@ -74,7 +74,7 @@ pub enum SegmentEvent {
         seq: u64,
         /// Place within the segment, from 0.
         index: u32,
-        /// True when it starts with an IDR: the first of each segment.
+        /// True when it starts with a key picture: the first of each segment, but for those that were cut for want of one.
         independent: bool,
         /// Presentation time of its first sample in decoding order, 90 kHz.
         start_pts: i64,
@@ -93,6 +93,8 @@ pub enum SegmentEvent {
         parts: u32,
         /// Pictures in it.
         frames: u32,
+        /// Whether it starts with a key picture, so that decoding can.
+        independent: bool,
         /// Wall clock of its start, unix milliseconds.
         program_date_time: i64,
     },

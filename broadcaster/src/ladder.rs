@@ -82,20 +82,23 @@ impl Ladder {
         self.profiles = profiles;
     }
 
-    /// Passes a part on; the first of a segment opens it.
-    pub(crate) fn part(&mut self, seq: u64, index: u32, bytes: Bytes) {
-        if self.profiles.is_empty() {
-            return;
+    /// A segment of the source begins. One that cannot be decoded alone has no renditions.
+    pub(crate) fn begin(&mut self, seq: u64, independent: bool) {
+        self.abandon();
+        match self.profiles.is_empty() {
+            true => {}
+            false if independent => self.open(seq),
+            false => gap(&self.origin, &self.status, &self.profiles, seq),
         }
-        let frames = cmaf::read_part(&bytes).map_or(0, |samples| samples.len() as u32);
-        if index == 0 {
-            self.abandon();
-            self.open(seq);
-        }
+    }
+
+    /// Passes a part of the segment on.
+    pub(crate) fn part(&mut self, index: u32, bytes: Bytes) {
         let Some(segment) = &self.current else { return };
+        let frames = cmaf::read_part(&bytes).map_or(0, |samples| samples.len() as u32);
         segment.came.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         if let Err(error) = segment.source.push(index, bytes, frames) {
-            warn!(stream = %self.status.name, seq, %error, "the ladder goes without this segment");
+            warn!(stream = %self.status.name, seq = segment.seq, %error, "the ladder goes without this segment");
             self.abandon();
         }
     }
@@ -188,10 +191,7 @@ impl Work {
     }
 
     fn gap(&self) {
-        self.status.ladder_gap();
-        for profile in &self.profiles {
-            self.origin.gap(&profile.name, self.segment.seq);
-        }
+        gap(&self.origin, &self.status, &self.profiles, self.segment.seq);
     }
 
     async fn attempt(&self, live: &Live, number: u32) -> Result<Delivered, AttemptError> {
@@ -318,6 +318,14 @@ impl Work {
             paid: price,
         };
         self.node.account.log_segment(row).await;
+    }
+}
+
+/// No rendition has segment `seq`.
+fn gap(origin: &StreamHandle, status: &StreamStatus, profiles: &[Profile], seq: u64) {
+    status.ladder_gap();
+    for profile in profiles {
+        origin.gap(&profile.name, seq);
     }
 }
 

@@ -114,13 +114,14 @@ impl Stream {
                 self.ladder.source(init, profiles);
             }
             SegmentEvent::AudioInit(..) => self.status.set_audio(),
-            SegmentEvent::VideoPart { seq, index, bytes, .. } => {
+            SegmentEvent::VideoPart { seq, index, independent, bytes, .. } => {
                 if index == 0 {
                     self.segment = (seq, 0);
+                    self.ladder.begin(seq, independent);
                 }
                 self.segment.1 += bytes.len() as u64;
                 self.status.source_part();
-                self.ladder.part(seq, index, bytes);
+                self.ladder.part(index, bytes);
             }
             SegmentEvent::VideoSegmentEnd { seq, duration, frames, .. } => {
                 self.status.source_segment(frames, duration, self.segment.1);

@@ -23,7 +23,7 @@ use millrace_media::cmaf::{self, Track};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use stream::{Description, Stream};
+use stream::{Description, Slot, Stream};
 use tokio::sync::watch;
 
 /// Streams at once, live and ended: each may hold some tens of megabytes.
@@ -202,9 +202,9 @@ impl StreamHandle {
                 SegmentEvent::VideoPart { seq, index, bytes, .. } => {
                     stream.add_part(SOURCE, self.base + seq, *index, bytes.clone())
                 }
-                SegmentEvent::VideoSegmentEnd { seq, duration, frames, program_date_time, .. } => {
-                    let number = self.base + seq;
-                    stream.finish_source(number, *duration, *frames, *program_date_time, Instant::now())
+                SegmentEvent::VideoSegmentEnd { seq, duration, frames, independent, program_date_time, .. } => {
+                    let slot = Slot::new(self.base + seq, *duration, *program_date_time, *independent);
+                    stream.finish_source(slot, *frames, Instant::now())
                 }
                 SegmentEvent::AudioPart { seq, index, bytes, .. } => {
                     stream.add_part(AUDIO, self.base + seq, *index, bytes.clone())

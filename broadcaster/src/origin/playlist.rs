@@ -14,7 +14,7 @@ const UNMEASURED_MARGIN: u64 = 11; // tenths
 pub(super) fn master(stream: &Stream) -> Option<String> {
     let source = stream.renditions.get(SOURCE).filter(|source| source.is_active() && source.peak > 0)?;
     let audio = stream.renditions.get(AUDIO).filter(|audio| audio.is_active());
-    let mut text = header();
+    let mut text = header(stream.is_independent(SOURCE));
     if let Some(audio) = audio {
         let _ = writeln!(
             text,
@@ -60,7 +60,7 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String
     let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)))?;
     let folder = |of: &str| if of == name { String::new() } else { format!("../{of}/") };
     let tag = &stream.tag;
-    let mut text = header();
+    let mut text = header(stream.is_independent(name));
     let _ = writeln!(text, "#EXT-X-TARGETDURATION:{target}");
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", stream.window_start());
     let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", stream.discontinuity_sequence);
@@ -92,8 +92,9 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String
     Some((text, ended))
 }
 
-fn header() -> String {
-    format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n#EXT-X-INDEPENDENT-SEGMENTS\n")
+fn header(independent: bool) -> String {
+    let independent = if independent { "#EXT-X-INDEPENDENT-SEGMENTS\n" } else { "" };
+    format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{independent}")
 }
 
 /// The common rate that a measured one stands for, if it is within what millisecond timestamps blur over two seconds.

@@ -40,11 +40,20 @@ pub(super) struct Slot {
     pub(super) duration: i64,
     /// Unix milliseconds.
     pub(super) date: i64,
+    /// The source's segment starts with a key picture.
+    pub(super) independent: bool,
     pub(super) discontinuity: bool,
     /// It is longer than the target duration: no playlist may list it.
     pub(super) too_long: bool,
     /// Once delisted: until when it stays fetchable.
     evict_at: Option<Instant>,
+}
+
+impl Slot {
+    /// `duration` in ticks, `date` in unix milliseconds.
+    pub(super) fn new(number: u64, duration: i64, date: i64, independent: bool) -> Self {
+        Self { number, duration, date, independent, discontinuity: false, too_long: false, evict_at: None }
+    }
 }
 
 /// Where a rendition's segment stands.
@@ -341,34 +350,23 @@ impl Stream {
         Ok(())
     }
 
-    /// Finishes the source's segment `number` and so opens its slot.
-    pub(super) fn finish_source(
-        &mut self,
-        number: u64,
-        duration: i64,
-        frames: u32,
-        date: i64,
-        now: Instant,
-    ) -> Result<(), OriginError> {
+    /// Finishes a segment of the source, of which number, duration, date and independence are given, and so opens its slot.
+    pub(super) fn finish_source(&mut self, mut slot: Slot, frames: u32, now: Instant) -> Result<(), OriginError> {
+        let Slot { number, duration, .. } = slot;
         if number != self.next_number {
             return Err(OriginError::SegmentOrder { number, expected: self.next_number });
         }
         let target = *self.target.get_or_insert_with(|| target_duration(duration));
-        let too_long = rounded(duration) > target;
-        if too_long {
+        slot.too_long = rounded(duration) > target;
+        if slot.too_long {
             let seconds = duration / TICKS_PER_SECOND;
-            tracing::warn!(
-                number,
-                seconds,
-                target,
-                "segment is longer than the playlist allows and is left out: shorten the keyframe interval"
-            );
+            tracing::warn!(number, seconds, target, "segment is longer than the playlist allows and is left out");
         }
         if duration > 0 && (self.frame_rate.is_none() || std::mem::take(&mut self.measure_rate)) {
             self.frame_rate = Some(f64::from(frames) * TICKS_PER_SECOND as f64 / duration as f64);
         }
-        let discontinuity = self.breaks.remove(&number);
-        self.slots.push_back(Slot { number, duration, date, discontinuity, too_long, evict_at: None });
+        slot.discontinuity = self.breaks.remove(&number);
+        self.slots.push_back(slot);
         self.next_number += 1;
         self.finish_segment(SOURCE, number, None)?;
         self.delist(self.next_number.saturating_sub(WINDOW as u64), now);
@@ -427,6 +425,14 @@ impl Stream {
         // A rendition whose last segments are still being made ends when they are there, or when they are not coming.
         let late = self.ended.is_some_and(|(at, _)| now >= at + LINGER);
         (entries, self.is_over(now) && (complete || late))
+    }
+
+    /// Whether each listed segment of the playlist of `name` can be decoded alone.
+    pub(super) fn is_independent(&self, name: &str) -> bool {
+        let listed = self.slots.iter().filter(|slot| slot.number >= self.window_start);
+        listed
+            .filter(|slot| !slot.independent)
+            .all(|slot| self.lists(name, slot.number).is_none_or(|(of, _)| of != SOURCE))
     }
 
     /// A finished segment that may be fetched, listed or not.

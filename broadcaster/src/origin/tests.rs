@@ -1,7 +1,7 @@
 //! The rules of live playlists, on a clock that the test owns.
 
 use super::playlist;
-use super::stream::{AUDIO, Description, KEEP_ENDED, LINGER, SOURCE, Stream, WINDOW};
+use super::stream::{AUDIO, Description, KEEP_ENDED, LINGER, SOURCE, Slot, Stream, WINDOW};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -45,7 +45,8 @@ impl Bench {
         for name in [SOURCE, AUDIO] {
             self.stream.add_part(name, number, 0, Bytes::from(vec![0; 1000])).unwrap();
         }
-        self.stream.finish_source(number, ticks, 60, number as i64 * 2000, self.now).unwrap();
+        let slot = Slot::new(number, ticks, number as i64 * 2000, true);
+        self.stream.finish_source(slot, 60, self.now).unwrap();
         self.stream.finish_segment(AUDIO, number, Some(ticks + 500)).unwrap();
     }
 

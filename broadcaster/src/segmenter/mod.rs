@@ -1,6 +1,9 @@
 //! The segmenter: access units in, CMAF segments and parts out. Sans-IO: it reads no clock and waits for nothing.
 //!
 //! Video decides. A segment begins with an IDR and ends before the first IDR past the target; audio is cut at the same times.
+//! Where no IDR comes in time, it ends without one: the source plays on, and what follows until the next IDR has no renditions,
+//! since nobody could decode it alone.
+//!
 //! A sample is written once the next one has shown its duration, so each track is one access unit behind its publisher.
 //!
 //! Times. Each *epoch* (from the start, or from a discontinuity, to the next) begins with an IDR, whose decoding time becomes
@@ -35,10 +38,12 @@ const SEGMENT_SLACK: i64 = TICKS_PER_SECOND / 10;
 pub const PART_TARGET: i64 = 210 * TICKS_PER_SECOND / 1000;
 /// A segment that was cut early, to keep the next below the target duration, is at least so long.
 const SEGMENT_LEAST: i64 = TICKS_PER_SECOND / 2;
-/// Bytes of one segment: ten seconds at 25 Mb/s. A stream without keyframes ends here.
+/// Bytes of one segment: ten seconds at 25 Mb/s. It is cut there.
 pub const MAX_SEGMENT_BYTES: usize = 32 << 20;
-/// Seconds of one segment, for streams of few bytes: six times the longest usual keyframe interval.
-pub const MAX_SEGMENT_SECONDS: i64 = 60;
+/// Longest segment while no target duration is fixed, ticks: common encoders place a keyframe every 250 frames if not told otherwise.
+const FIRST_LIMIT: i64 = 10 * TICKS_PER_SECOND + SEGMENT_SLACK;
+/// Without a keyframe for so many seconds, a stream ends: whoever tunes in sees nothing.
+pub const MAX_GOP_SECONDS: i64 = 60;
 /// Audio frames that wait for video to catch up: ten seconds. Of a publisher whose video stands still for longer, the oldest go.
 const MAX_HELD_AUDIO: usize = 500;
 
@@ -48,17 +53,9 @@ pub enum SegmenterError {
     /// The stream has no video.
     #[error("the stream has no video track: audio-only streams are not served yet")]
     NoVideo,
-    /// No keyframe for too many bytes or too long.
-    #[error(
-        "no keyframe for {seconds} s and {bytes} bytes, the limits are {MAX_SEGMENT_SECONDS} s and {MAX_SEGMENT_BYTES} bytes: \
-         set the encoder's keyframe interval to 2 s"
-    )]
-    NoKeyframe {
-        /// Seconds since the last.
-        seconds: i64,
-        /// Bytes since the last.
-        bytes: usize,
-    },
+    /// No keyframe for too long.
+    #[error("no keyframe for {0} s, the limit is {MAX_GOP_SECONDS} s: set the encoder's keyframe interval to 2 s")]
+    NoKeyframe(i64),
     /// The samples cannot be packaged.
     #[error("packaging failed: {0}")]
     Cmaf(#[from] CmafError),
@@ -137,37 +134,35 @@ impl Segmenter {
         // Pictures between a break and the next IDR can be decoded by nobody; the old epoch goes on when only audio broke.
         let Some(epoch) = &mut self.epoch else {
             let seconds = (unit.dts - *self.waiting_since.get_or_insert(unit.dts)) / TICKS_PER_SECOND;
-            return if seconds > MAX_SEGMENT_SECONDS {
-                Err(SegmenterError::NoKeyframe { seconds, bytes: 0 })
-            } else {
-                Ok(())
-            };
+            return if seconds > MAX_GOP_SECONDS { Err(SegmenterError::NoKeyframe(seconds)) } else { Ok(()) };
         };
         let dts = unit.dts + epoch.shift;
         epoch.video.flush_pending(dts, &mut self.out)?;
-        if unit.key {
-            let elapsed = dts - epoch.video.segment_start();
-            self.longest_gop = self.longest_gop.max(epoch.video.since_key(dts));
+        let elapsed = dts - epoch.video.segment_start();
+        let since_key = epoch.video.since_key(dts);
+        let limit = self.limit.unwrap_or(FIRST_LIMIT);
+        let cut = if unit.key {
+            self.longest_gop = self.longest_gop.max(since_key);
             // An encoder that adds keyframes at scene cuts would now and then make a segment that the playlist cannot carry.
-            let next_too_long =
-                elapsed >= SEGMENT_LEAST && self.limit.is_some_and(|limit| elapsed + self.longest_gop > limit);
-            if elapsed + SEGMENT_SLACK >= SEGMENT_TARGET || next_too_long {
-                let longest = || target_duration(elapsed) * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1;
-                self.limit.get_or_insert_with(longest);
-                epoch.video.end_segment(&mut self.out)?;
-                let seq = epoch.video.begin_segment(dts);
-                if let Some(audio) = &mut epoch.audio {
-                    audio.boundary(seq, unit.pts + epoch.shift);
-                }
+            let next_too_long = self.limit.is_some() && elapsed >= SEGMENT_LEAST && elapsed + self.longest_gop > limit;
+            elapsed + SEGMENT_SLACK >= SEGMENT_TARGET || next_too_long
+        } else {
+            if since_key / TICKS_PER_SECOND > MAX_GOP_SECONDS {
+                return Err(SegmenterError::NoKeyframe(since_key / TICKS_PER_SECOND));
+            }
+            let full = epoch.video.size() + unit.data.len() > MAX_SEGMENT_BYTES;
+            full || elapsed >= SEGMENT_LEAST && elapsed + epoch.video.last_duration() > limit
+        };
+        if cut {
+            self.limit.get_or_insert(target_duration(elapsed) * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1);
+            epoch.video.end_segment(&mut self.out)?;
+            let seq = epoch.video.begin_segment(dts, unit.key);
+            if let Some(audio) = &mut epoch.audio {
+                audio.boundary(seq, unit.pts + epoch.shift);
             }
         }
         epoch.video.take(unit, epoch.shift);
-        epoch.release_audio(&mut self.held, &mut self.out)?;
-        let (seconds, bytes) = epoch.video.size();
-        if bytes > MAX_SEGMENT_BYTES || seconds > MAX_SEGMENT_SECONDS {
-            return Err(SegmenterError::NoKeyframe { seconds, bytes });
-        }
-        Ok(())
+        epoch.release_audio(&mut self.held, &mut self.out)
     }
 
     fn audio_unit(&mut self, unit: AccessUnit) -> Result<(), SegmenterError> {

@@ -237,6 +237,35 @@ fn keyframes_at_scene_cuts_never_make_a_segment_longer_than_the_target_duration_
     assert!(segments.iter().all(|s| (s.1 + 45_000) / 90_000 <= target), "{segments:?}");
 }
 
+/// `(independent, duration in ms)` of each video segment of pictures every 40 ms, with a keyframe where `key` says.
+fn cuts(frames: i64, key: impl Fn(i64) -> bool) -> Vec<(bool, i64)> {
+    let pictures = (0..frames).map(|n| picture(n * 40, key(n)));
+    let stream = std::iter::once(started(None)).chain(pictures).chain([IngestEvent::Ended { clean: true }]);
+    let events = run(&mut Segmenter::default(), stream);
+    assert!(contiguous(&samples(&events, TrackKind::Video)));
+    assert_eq!(samples(&events, TrackKind::Video).len() as i64, frames);
+    let cut = |event: &SegmentEvent| match *event {
+        SegmentEvent::VideoSegmentEnd { independent, duration, .. } => Some((independent, duration / 90)),
+        _ => None,
+    };
+    events.iter().filter_map(cut).collect()
+}
+
+#[test]
+fn gops_of_any_length_give_segments_that_the_playlist_can_carry() {
+    // Every picture a keyframe, and every eight seconds one, as encoders do by themselves.
+    assert_eq!(cuts(500, |_| true)[..9], [(true, 1920); 9]);
+    assert_eq!(cuts(600, |n| n % 200 == 0), [(true, 8000); 3]);
+    // The first segment fixed two seconds; then a keyframe every eight.
+    let eight = cuts(450, |n| n == 0 || n >= 50 && (n - 50) % 200 == 0);
+    assert_eq!(eight[..5], [(true, 2000), (true, 2480), (false, 2480), (false, 2480), (false, 560)]);
+    assert_eq!(eight[5], (true, 2480));
+    // Thirty seconds from the start.
+    let thirty = cuts(1500, |n| n % 750 == 0);
+    assert_eq!(thirty[..3], [(true, 10_080), (false, 10_480), (false, 9440)]);
+    assert_eq!(thirty[3..], [(true, 10_480), (false, 10_480), (false, 9040)]);
+}
+
 #[test]
 fn a_stream_without_keyframes_ends_with_a_reason() {
     let mut segmenter = Segmenter::default();
@@ -246,6 +275,19 @@ fn a_stream_without_keyframes_ends_with_a_reason() {
     let mut never = Segmenter::default();
     run(&mut never, [started(None)]);
     assert!((0..2000).any(|n| never.push(0, picture(n * 40, false)).is_err()));
+}
+
+#[test]
+fn a_segment_of_too_many_bytes_is_cut_without_a_keyframe() {
+    let mut segmenter = Segmenter::default();
+    let mut events = run(&mut segmenter, [started(None)]);
+    let data = Bytes::from(vec![0; 3 << 20]);
+    for n in 0..15 {
+        let unit =
+            AccessUnit { track: TrackKind::Video, dts: n * 3600, pts: n * 3600, key: n == 0, data: data.clone() };
+        events.extend(run(&mut segmenter, [IngestEvent::Unit(unit)]));
+    }
+    assert_eq!(segments(&events).iter().map(|s| s.2).collect::<Vec<_>>(), [10]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) struct Video {
 struct Segment {
     seq: u64,
     start: i64,
+    independent: bool,
     duration: i64,
     parts: u32,
     frames: u32,
@@ -35,8 +36,8 @@ struct Segment {
 }
 
 impl Segment {
-    fn new(seq: u64, start: i64) -> Self {
-        Self { seq, start, duration: 0, parts: 0, frames: 0, bytes: 0 }
+    fn new(seq: u64, start: i64, independent: bool) -> Self {
+        Self { seq, start, independent, duration: 0, parts: 0, frames: 0, bytes: 0 }
     }
 }
 
@@ -51,7 +52,7 @@ impl Video {
             part_duration: 0,
             part_bytes: 0,
             fragment: 0,
-            segment: Segment::new(seq, start),
+            segment: Segment::new(seq, start, true),
             epoch_ms: now_ms - start / 90,
         }
     }
@@ -78,9 +79,14 @@ impl Video {
         dts - self.last_key
     }
 
-    /// Whole seconds and bytes of the segment so far.
-    pub(super) fn size(&self) -> (i64, usize) {
-        (self.segment.duration / TICKS_PER_SECOND, self.segment.bytes)
+    /// Bytes of the segment so far.
+    pub(super) fn size(&self) -> usize {
+        self.segment.bytes
+    }
+
+    /// Duration of the newest unit that was written.
+    pub(super) fn last_duration(&self) -> i64 {
+        self.last_duration
     }
 
     /// Keeps the newest access unit, given in input time.
@@ -144,7 +150,7 @@ impl Video {
         out.push(SegmentEvent::VideoPart {
             seq: self.segment.seq,
             index,
-            independent: index == 0,
+            independent: index == 0 && self.segment.independent,
             start_pts: first.pts,
             duration: self.part_duration,
             bytes: cmaf::write_part(self.fragment, &self.samples)?,
@@ -157,15 +163,15 @@ impl Video {
 
     pub(super) fn end_segment(&mut self, out: &mut Vec<SegmentEvent>) -> Result<(), SegmenterError> {
         self.end_part(out)?;
-        let Segment { seq, start, duration, parts, frames, .. } = self.segment;
+        let Segment { seq, start, duration, parts, frames, independent, .. } = self.segment;
         let program_date_time = self.epoch_ms + start / 90;
-        out.push(SegmentEvent::VideoSegmentEnd { seq, duration, parts, frames, program_date_time });
+        out.push(SegmentEvent::VideoSegmentEnd { seq, duration, parts, frames, independent, program_date_time });
         Ok(())
     }
 
-    /// Begins the next segment at an IDR and returns its number.
-    pub(super) fn begin_segment(&mut self, start: i64) -> u64 {
-        self.segment = Segment::new(self.segment.seq + 1, start);
+    /// Begins the next segment, at a key picture if `independent`, and returns its number.
+    pub(super) fn begin_segment(&mut self, start: i64, independent: bool) -> u64 {
+        self.segment = Segment::new(self.segment.seq + 1, start, independent);
         self.segment.seq
     }
 }
