@@ -190,9 +190,9 @@ struct Start<'a> {
 impl Start<'_> {
     async fn broadcaster(&self) -> Result<Serving, Failure> {
         let config = self.config.section("broadcaster").map_err(Failure::usage)?;
-        millrace_broadcaster::start(config, self.account.clone(), self.identity, self.stop.clone()).await.map_err(|e| {
-            if e.is_config() { Failure::usage(e) } else { e.into() }
-        })
+        millrace_broadcaster::start(config, self.account.clone(), self.identity, self.stop.clone())
+            .await
+            .map_err(|e| if e.is_config() { Failure::usage(e) } else { e.into() })
     }
 
     async fn orchestrator(&self) -> Result<Serving, Failure> {

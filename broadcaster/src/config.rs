@@ -67,7 +67,10 @@ pub const DOCS: &[(&str, &str)] = &[
         "whip_public_address",
         "the IP address that publishers by WHIP reach this machine by, where NAT gives it another than its own; empty for its own",
     ),
-    ("srt_listen", "UDP address on which encoders publish by SRT, such as 0.0.0.0:8890; port 0 takes a free one; empty for no SRT"),
+    (
+        "srt_listen",
+        "UDP address on which encoders publish by SRT, such as 0.0.0.0:8890; port 0 takes a free one; empty for no SRT",
+    ),
     (
         "srt_passphrase",
         "passphrase of all publishers by SRT, 10 to 79 characters, without which none is let in; empty for no encryption; the environment is a better place for it than a flag",

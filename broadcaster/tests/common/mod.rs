@@ -115,9 +115,9 @@ impl Line {
         format!("rtmp://{}/live/{key}", self.rtmp)
     }
 
-    /// `more` follows the stream id: other options of FFmpeg's SRT.
+    /// `more` follows the stream id: other options of FFmpeg's SRT. It waits until its last packet has arrived, which is not its default.
     pub fn srt(&self, stream_id: &str, more: &str) -> String {
-        format!("srt://{}?streamid={stream_id}{more}", self.srt)
+        format!("srt://{}?linger=5&streamid={stream_id}{more}", self.srt)
     }
 
     pub fn http(&self, path: &str) -> String {

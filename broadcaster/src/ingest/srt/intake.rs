@@ -225,7 +225,7 @@ impl Intake {
             let waits = !self.tracks.started() && times.dts - first > KEY_WAIT;
             return if waits { Err(IntakeError::NoKey) } else { Ok(()) };
         }
-        if picture.data.is_empty() {
+        if !picture.coded {
             return Ok(()); // parameter sets alone: they come again with the next key picture
         }
         let configured = configure(self.tracks.video(), &picture.sps, &picture.pps)?;
@@ -282,6 +282,8 @@ struct Picture {
     sps: Vec<Bytes>,
     pps: Vec<Bytes>,
     key: bool,
+    /// Whether there is any slice of it.
+    coded: bool,
     /// NAL units with length prefixes: all but parameter sets, delimiters and filler.
     data: BytesMut,
 }
@@ -291,7 +293,7 @@ impl Picture {
     fn all(stream: &[u8]) -> Vec<Self> {
         let mut all = vec![Self::default()];
         for nal in h264::annexb_nals(stream) {
-            if nal[0] & 0x1f == h264::NAL_DELIMITER && all.last().is_some_and(|picture| !picture.data.is_empty()) {
+            if nal[0] & 0x1f == h264::NAL_DELIMITER && all.last().is_some_and(|picture| picture.coded) {
                 all.push(Self::default());
             }
             let Some(picture) = all.last_mut() else { continue };
@@ -301,6 +303,7 @@ impl Picture {
                 h264::NAL_DELIMITER | h264::NAL_FILLER => {}
                 kind => {
                     picture.key |= kind == h264::NAL_IDR;
+                    picture.coded |= (1..=h264::NAL_IDR).contains(&kind);
                     picture.data.put_u32(nal.len() as u32);
                     picture.data.put_slice(nal);
                 }

@@ -188,6 +188,14 @@ fn b_frames_without_decoding_times_keep_their_order_or_are_refused() {
 }
 
 #[test]
+fn a_delimiter_behind_what_belongs_to_its_picture_does_not_split_it() {
+    let mut mux = with(&[VIDEO]);
+    mux.video(0, 0, &annexb(&[SPS, PPS, &[6, 5, 1, 0, 0x80], &[9, 0x10], &[0x65, 0x88, 1]]));
+    mux.video(FRAME, FRAME, &annexb(&[&[6, 5, 1, 0, 0x80], &[9, 0x30], &[0x41, 0x9a, 2]]));
+    assert_eq!(times(&run(&mux.bytes).unwrap(), TrackKind::Video), [0, FRAME as i64]);
+}
+
+#[test]
 fn after_a_loss_pictures_go_on_with_the_next_key_picture() {
     let mut mux = with(&[VIDEO]);
     let mut marks = Vec::new();
