@@ -11,14 +11,15 @@ use crate::events::{IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
 use crate::ingest::aac::{self, AacError};
 use crate::ingest::avc::configure;
 use crate::ingest::tracks::{Expect, Stamp, Tracks, TracksError, Unwrap};
+use crate::segmenter::MAX_GOP_SECONDS;
 use bytes::{BufMut, Bytes, BytesMut};
 use millrace_media::cmaf::CmafError;
 use millrace_media::h264;
 
 /// So much sound without a picture is a stream without video, whatever its program map promises.
 const VIDEO_WAIT: i64 = 10 * TICKS_PER_SECOND;
-/// So long a stream may take to its first key picture: the longest segment that is taken.
-const KEY_WAIT: i64 = 60 * TICKS_PER_SECOND;
+/// So long a stream may take to its first key picture.
+const KEY_WAIT: i64 = MAX_GOP_SECONDS * TICKS_PER_SECOND;
 /// Once or twice a clock steps back; oftener it is B-frames.
 const MOST_BACK: u32 = 8;
 
@@ -46,7 +47,7 @@ pub(super) enum IntakeError {
     #[error(transparent)]
     Tracks(#[from] TracksError),
     /// Nothing to begin with.
-    #[error("no keyframe within {} s: set the encoder's keyframe interval to 2 s", KEY_WAIT / TICKS_PER_SECOND)]
+    #[error("no keyframe for {MAX_GOP_SECONDS} s: set the encoder's keyframe interval to 2 s")]
     NoKey,
 }
 
