@@ -21,6 +21,7 @@ mod ladder;
 mod liar;
 mod lost_transcoder;
 mod refusals;
+mod resized;
 mod roles;
 mod srt;
 mod whip;

@@ -1,6 +1,6 @@
 //! Clips, real encoders that publish them, and real decoders that look at what came out.
 
-use crate::process::{output, signal, wait_for_exit};
+use crate::process::{self, output, signal, wait_for_exit};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
@@ -164,23 +164,22 @@ pub(crate) fn frames(segment: &[u8]) -> Result<Vec<Frame>, String> {
 
 /// Reads `frames` frames of a playlist over HTTP with ffmpeg's own HLS client, which must find no fault.
 pub(crate) fn play(url: &str, frames: u32) {
-    let told = output(quiet("ffmpeg").args([
-        "-xerror",
-        "-i",
-        url,
-        "-map",
-        "0:v",
-        "-frames:v",
-        &frames.to_string(),
-        // The stream's own ticks: a camera's pictures come at uneven times, and in ticks of one frame two would be one.
-        "-enc_time_base",
-        "1:90000",
-        "-f",
-        "null",
-        "-",
-    ]))
-    .unwrap();
-    assert!(told.stderr.is_empty(), "{url}: {}", String::from_utf8_lossy(&told.stderr));
+    let told = read(url, &["-frames:v", &frames.to_string()], &[]);
+    assert!(told.is_empty(), "{url}: {told}");
+}
+
+/// Reads ten seconds of a playlist, from the first segment that it lists.
+pub(crate) fn play_all(url: &str) {
+    let told = read(url, &["-t", "10"], &["-live_start_index", "0"]);
+    assert!(told.is_empty(), "{url}: {told}");
+}
+
+fn read(url: &str, output: &[&str], input: &[&str]) -> String {
+    let mut ffmpeg = quiet("ffmpeg");
+    ffmpeg.arg("-xerror").args(input).args(["-i", url, "-map", "0:v"]).args(output);
+    // The stream's own ticks: a camera's pictures come at uneven times, and in ticks of one frame two would be one.
+    let told = process::output(ffmpeg.args(["-enc_time_base", "1:90000", "-f", "null", "-"])).unwrap();
+    String::from_utf8_lossy(&told.stderr).into_owned()
 }
 
 /// How like its source a rendition of a segment is: structural similarity of the worst frame, 1 for the same picture.

@@ -187,7 +187,7 @@ fn a_segment_beyond_the_target_duration_is_a_gap_in_every_variant() {
 fn a_long_first_segment_sets_a_long_target_duration() {
     let mut bench = Bench::new();
     bench.source(0, 8.33);
-    assert_eq!(bench.tag(SOURCE, "#EXT-X-TARGETDURATION:"), 8);
+    assert_eq!(bench.tag(SOURCE, "#EXT-X-TARGETDURATION:"), 9);
 }
 
 #[test]

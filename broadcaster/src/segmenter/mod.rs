@@ -23,6 +23,7 @@ mod tests;
 use crate::events::{AccessUnit, IngestEvent, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
 use audio::Audio;
 use millrace_media::cmaf::{self, AudioTrack, CmafError, Track, VideoTrack};
+use millrace_media::h264::AvcConfig;
 use std::collections::VecDeque;
 use video::Video;
 
@@ -191,7 +192,7 @@ impl Segmenter {
         Ok(())
     }
 
-    fn open_epoch(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
+    fn open_epoch(&mut self, now_ms: i64, mut unit: AccessUnit) -> Result<(), SegmenterError> {
         let Some(video) = self.video.clone() else { return Ok(()) };
         if let Some(epoch) = &mut self.epoch {
             epoch.video.flush_pending(unit.dts + epoch.shift, &mut self.out)?;
@@ -203,6 +204,7 @@ impl Segmenter {
         if self.next_base.is_some() {
             self.out.push(SegmentEvent::Discontinuity { seq: self.next_seq });
         }
+        unit.data = AvcConfig::parse(&video.config).map_err(CmafError::from)?.in_front_of(&unit.data);
         self.out.push(SegmentEvent::VideoInit(cmaf::write_init(&Track::Video(video.clone()))?, video));
         let audio = match &self.audio {
             Some(track) => {
@@ -233,7 +235,9 @@ impl Epoch {
 }
 
 /// The target duration in whole seconds of a playlist whose first segment takes `first` ticks. It never changes after, so it is
-/// chosen when that segment is known, and later segments are cut to fit it where the encoder's keyframes allow.
+/// chosen when that segment is known, and later segments are cut to fit it. Where the encoder's keyframes have missed the target
+/// once, they get room to miss it by a little more: the next whole second.
 pub fn target_duration(first: i64) -> i64 {
-    (first.max(SEGMENT_TARGET) + TICKS_PER_SECOND / 2) / TICKS_PER_SECOND
+    let missed = if first > SEGMENT_TARGET + SEGMENT_SLACK { first } else { SEGMENT_TARGET };
+    missed.div_euclid(TICKS_PER_SECOND) + i64::from(missed % TICKS_PER_SECOND > 0)
 }

@@ -218,6 +218,33 @@ fn a_new_configuration_breaks_at_the_next_keyframe_with_new_inits() {
 }
 
 #[test]
+fn every_video_configuration_is_in_the_stream_too() {
+    let other = VideoTrack {
+        config: AvcConfig {
+            pps: vec![Bytes::from_static(&[0x68, 0xCE, 0x3C, 0x80])],
+            ..AvcConfig::parse(&avcc()).unwrap()
+        }
+        .to_record()
+        .unwrap(),
+        ..video_track()
+    };
+    let mut stream = vec![started(None)];
+    stream.extend((0..50).map(|n| picture(n * 40, n == 0)));
+    stream.push(IngestEvent::VideoConfig(other));
+    stream.extend((50..100).map(|n| picture(n * 40, n == 55 || n == 80)));
+    stream.push(IngestEvent::Ended { clean: true });
+    let events = run(&mut Segmenter::default(), stream);
+    let samples = samples(&events, TrackKind::Video);
+    let nals = |sample: &cmaf::Sample| -> Vec<u8> {
+        millrace_media::h264::nals(&sample.data).map(|nal| nal.unwrap()[0] & 0x1F).collect()
+    };
+    assert_eq!(samples.len(), 95, "pictures before the keyframe of the new configuration are left out");
+    let with_sets: Vec<_> = (0..95).filter(|n| nals(&samples[*n]).len() > 1).collect();
+    assert_eq!(with_sets, [0, 50]);
+    assert_eq!(nals(&samples[50]), [7, 8, 5]);
+}
+
+#[test]
 fn keyframes_at_scene_cuts_never_make_a_segment_longer_than_the_target_duration_allows() {
     // Two seconds at most between keyframes, and extra ones where scenes change.
     let extra = [17, 130, 260, 275, 391, 555];
@@ -262,8 +289,8 @@ fn gops_of_any_length_give_segments_that_the_playlist_can_carry() {
     assert_eq!(eight[5], (true, 2480));
     // Thirty seconds from the start.
     let thirty = cuts(1500, |n| n % 750 == 0);
-    assert_eq!(thirty[..3], [(true, 10_080), (false, 10_480), (false, 9440)]);
-    assert_eq!(thirty[3..], [(true, 10_480), (false, 10_480), (false, 9040)]);
+    assert_eq!(thirty[..3], [(true, 10_080), (false, 11_480), (false, 8440)]);
+    assert_eq!(thirty[3..], [(true, 11_480), (false, 11_480), (false, 7040)]);
 }
 
 #[test]

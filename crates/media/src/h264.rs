@@ -340,6 +340,18 @@ impl AvcConfig {
         parse_sps(self.sps.first().ok_or(H264Error::Missing("sequence parameter set"))?)
     }
 
+    /// A sample with these parameter sets in front of its pictures. Players that read one init segment only find there that the
+    /// encoding has changed.
+    pub fn in_front_of(&self, sample: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(sample.len() + 128);
+        for set in self.sps.iter().chain(&self.pps) {
+            out.put_u32(set.len() as u32);
+            out.put_slice(set);
+        }
+        out.put_slice(sample);
+        out.freeze()
+    }
+
     /// Writes the `avcC` record, with 4-byte NAL lengths and the extension that High profiles want.
     pub fn to_record(&self) -> Result<Bytes, H264Error> {
         let sps = self.parse_sps()?;

@@ -32,6 +32,7 @@ pub(super) struct Encoded {
 
 pub(super) struct Lane {
     pub(super) spec: RenditionSpec,
+    pub(super) config: AvcConfig,
     pub(super) init: Bytes,
     /// `None` once closed.
     pub(super) jobs: Option<SyncSender<Job>>,
@@ -47,14 +48,14 @@ impl Lane {
         answers: SyncSender<Encoded>,
     ) -> Result<Self, TranscodeError> {
         let encoder = open_encoder(source, spec, kind)?;
-        let config = AvcConfig::from_annexb(encoder.extradata())?.to_record()?;
-        let init = cmaf::write_init(&Track::Video(VideoTrack::h264(config)?))?;
+        let config = AvcConfig::from_annexb(encoder.extradata())?;
+        let init = cmaf::write_init(&Track::Video(VideoTrack::h264(config.to_record()?)?))?;
         let scaler = Scaler::new(spec.width, spec.height);
         let (jobs, queue) = sync_channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name(format!("encode {}", spec.name))
             .spawn(move || work(index, scaler, encoder, &queue, &answers))?;
-        Ok(Self { spec: spec.clone(), init, jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { spec: spec.clone(), config, init, jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Ends the thread once its queue is empty. `wait` is off for one that may never come back.

@@ -195,13 +195,14 @@ impl Pipeline {
         for lane in 0..self.lanes.len() {
             let name = lane as u8;
             while let Some(size) = self.renditions[lane].next_part(&self.parts) {
-                let samples = self.take(lane, size)?;
+                let mut samples = self.take(lane, size)?;
                 let stats = &mut self.renditions[lane].stats;
                 if stats.parts == 0 {
                     if !starts_segment(&samples[0]) {
                         return Err(TranscodeError::NoIdr);
                     }
                     stats.first_pts = samples[0].pts;
+                    samples[0].data = self.lanes[lane].config.in_front_of(&samples[0].data);
                     outputs.push(Output::Init { rendition: name, bytes: self.lanes[lane].init.clone() });
                 }
                 self.sequence = self.sequence.wrapping_add(1);
