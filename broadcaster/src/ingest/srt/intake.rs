@@ -20,6 +20,10 @@ use millrace_media::h264;
 const VIDEO_WAIT: i64 = 10 * TICKS_PER_SECOND;
 /// So long a stream may take to its first key picture.
 const KEY_WAIT: i64 = MAX_GOP_SECONDS * TICKS_PER_SECOND;
+/// Pictures in one PES packet, of which each is an event that waits. One is usual.
+const MOST_PICTURES: usize = 64;
+/// Parameter sets of a kind in one picture: what an `avcC` record holds of the first kind.
+const MOST_SETS: usize = 31;
 /// Once or twice a clock steps back; oftener it is B-frames.
 const MOST_BACK: u32 = 8;
 
@@ -295,6 +299,9 @@ impl Picture {
         let mut all = vec![Self::default()];
         for nal in h264::annexb_nals(stream) {
             if nal[0] & 0x1f == h264::NAL_DELIMITER && all.last().is_some_and(|picture| picture.coded) {
+                if all.len() == MOST_PICTURES {
+                    break;
+                }
                 all.push(Self::default());
             }
             let Some(picture) = all.last_mut() else { continue };
@@ -315,7 +322,7 @@ impl Picture {
 }
 
 fn keep(sets: &mut Vec<Bytes>, nal: &[u8]) {
-    if !sets.iter().any(|set| set == nal) {
+    if sets.len() < MOST_SETS && !sets.iter().any(|set| set == nal) {
         sets.push(Bytes::copy_from_slice(nal));
     }
 }

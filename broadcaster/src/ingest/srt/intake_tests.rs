@@ -245,6 +245,20 @@ fn parameter_sets_that_change_are_an_event_and_repeated_ones_are_not() {
 }
 
 #[test]
+fn what_one_packet_can_hold_is_bounded() {
+    let mut mux = with(&[VIDEO]);
+    let mut many = key();
+    for n in 0..20_000u32 {
+        many.extend(annexb(&[&[&[0x67], &n.to_be_bytes()[..], &[1]].concat()]));
+    }
+    mux.video(0, 0, &key());
+    mux.video(FRAME, FRAME, &(0..20_000).flat_map(|_| delta()).collect::<Vec<_>>());
+    assert_eq!(times(&run(&mux.bytes).unwrap(), TrackKind::Video).len(), 65);
+    mux.video(2 * FRAME, 2 * FRAME, &many);
+    assert!(matches!(run(&mux.bytes), Err(IntakeError::Video(_))), "sets that say nothing are no track");
+}
+
+#[test]
 fn whatever_arrives_times_rise_and_nothing_stumbles() {
     let mut mux = with(&[VIDEO, AUDIO]);
     for n in 0..40 {

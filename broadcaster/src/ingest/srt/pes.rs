@@ -1,9 +1,14 @@
 //! PES packets (ISO/IEC 13818-1, 2.4.3.6) out of the payloads of one PID.
 
+use crate::events::TrackKind;
 use bytes::Bytes;
 
-/// The largest PES packet taken, bytes: a key picture of two seconds at 16 Mb/s.
-pub(super) const MAX_PES: usize = 4 << 20;
+/// The largest PES packet of video taken, bytes: a key picture of two seconds at 16 Mb/s.
+const MAX_VIDEO: usize = 4 << 20;
+/// And of audio, which says its length in 16 bits.
+const MAX_AUDIO: usize = FIXED + 0xffff;
+/// More than fits behind that length in its last transport packet.
+const STUFFING: usize = 184;
 /// Before the optional header: start code, stream id, length.
 const FIXED: usize = 6;
 
@@ -21,13 +26,22 @@ pub(super) struct Pes {
 }
 
 /// Puts the packets of one PID together.
-#[derive(Default)]
 pub(super) struct Assembler {
     bytes: Vec<u8>,
     filling: bool,
+    most: usize,
 }
 
 impl Assembler {
+    /// For the PES packets of such a track.
+    pub(super) fn new(kind: TrackKind) -> Self {
+        let most = match kind {
+            TrackKind::Video => MAX_VIDEO,
+            TrackKind::Audio => MAX_AUDIO + STUFFING,
+        };
+        Self { bytes: Vec::new(), filling: false, most }
+    }
+
     /// Takes the payload of one transport packet; `start` says that a PES packet begins with it. Gives what is complete: a packet that
     /// says its length at its last byte, others when the next one begins. What is not whole when the next begins is given as far as it came.
     pub(super) fn push(&mut self, start: bool, payload: &[u8]) -> [Option<Pes>; 2] {
@@ -39,7 +53,7 @@ impl Assembler {
             return [before, None];
         }
         self.bytes.extend_from_slice(payload);
-        if self.bytes.len() > MAX_PES || (self.bytes.len() >= FIXED && !self.bytes.starts_with(&[0, 0, 1])) {
+        if self.bytes.len() > self.most || (self.bytes.len() >= FIXED && !self.bytes.starts_with(&[0, 0, 1])) {
             return [before, self.cut()];
         }
         let done = self.size().is_some_and(|size| self.bytes.len() >= size);
@@ -104,11 +118,11 @@ mod tests {
 
     #[test]
     fn a_packet_that_says_its_length_is_given_at_its_end_and_another_when_the_next_begins() {
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(TrackKind::Video);
         let sized = pes(0xe0, Some(9_000), Some(6_000), b"picture", true);
         let found = run(&mut assembler, &[(true, &sized[..4]), (false, &sized[4..]), (false, b"stuffing")]);
         let all = Pes { pts: Some(9_000), dts: Some(6_000), data: Bytes::from_static(b"picture"), whole: true };
-        assert_eq!(found, [all.clone()]);
+        assert_eq!(found, std::slice::from_ref(&all));
         let open = pes(0xe0, Some(9_000), Some(6_000), b"pict", false);
         assert_eq!(run(&mut assembler, &[(true, &open), (false, b"ure")]), []);
         assert_eq!(run(&mut assembler, &[(true, &sized)]), [all.clone(), all]);
@@ -117,7 +131,7 @@ mod tests {
     #[test]
     fn what_is_cut_short_says_so() {
         let sized = pes(0xc0, Some(1), None, b"frames", true);
-        let mut assembler = Assembler::default();
+        let mut assembler = Assembler::new(TrackKind::Video);
         let end = sized.len() - 2;
         let found = run(&mut assembler, &[(true, &sized[..end]), (true, &sized)]);
         assert_eq!((&found[0].data[..], found[0].whole, found[1].whole), (&b"fram"[..], false, true));
@@ -129,7 +143,7 @@ mod tests {
     #[test]
     fn times_of_33_bits_are_read_whole() {
         let top = (1 << 33) - 1;
-        let found = run(&mut Assembler::default(), &[(true, &pes(0xe0, Some(top), None, b"x", true))]);
+        let found = run(&mut Assembler::new(TrackKind::Video), &[(true, &pes(0xe0, Some(top), None, b"x", true))]);
         assert_eq!((found[0].pts, found[0].dts), (Some(top), None));
     }
 
@@ -140,14 +154,19 @@ mod tests {
             for value in 0..=255 {
                 let mut harmed = whole.clone();
                 harmed[at] = value;
-                run(&mut Assembler::default(), &[(true, &harmed[..]), (false, b"more"), (true, &harmed[..at])]);
+                run(
+                    &mut Assembler::new(TrackKind::Video),
+                    &[(true, &harmed[..]), (false, b"more"), (true, &harmed[..at])],
+                );
             }
         }
-        let mut endless = Assembler::default();
-        endless.push(true, &pes(0xe0, None, None, b"", false));
-        for _ in 0..MAX_PES / 184 + 10 {
-            endless.push(false, &[7; 184]);
-            assert!(endless.bytes.len() <= MAX_PES);
+        for kind in [TrackKind::Video, TrackKind::Audio] {
+            let mut endless = Assembler::new(kind);
+            endless.push(true, &pes(0xe0, None, None, b"", false));
+            for _ in 0..MAX_VIDEO / 184 + 10 {
+                endless.push(false, &[7; 184]);
+                assert!(endless.bytes.len() <= endless.most);
+            }
         }
     }
 }

@@ -36,7 +36,6 @@ pub(super) enum TsError {
 }
 
 /// Reads a transport stream.
-#[derive(Default)]
 pub(super) struct Demuxer {
     /// The start of a packet whose end has not come.
     partial: Vec<u8>,
@@ -55,8 +54,8 @@ struct Table {
     sections: Sections,
 }
 
-#[derive(Default)]
 struct Elementary {
+    kind: TrackKind,
     continuity: Continuity,
     assembler: Assembler,
 }
@@ -70,6 +69,20 @@ struct Packet<'a> {
     /// The counter may jump here, and nothing was lost.
     discontinuity: bool,
     payload: &'a [u8],
+}
+
+impl Default for Demuxer {
+    fn default() -> Self {
+        Self {
+            partial: Vec::new(),
+            pat: Table::default(),
+            program: None,
+            pmt: Table::default(),
+            tracks: Tracks::default(),
+            video: Elementary::new(TrackKind::Video),
+            audio: Elementary::new(TrackKind::Audio),
+        }
+    }
 }
 
 impl Demuxer {
@@ -104,8 +117,8 @@ impl Demuxer {
 
     /// The stream has ended where it should: what waits for its end is whole.
     pub(super) fn finish(&mut self, out: &mut Vec<Said>) {
-        out.extend(self.video.assembler.flush().map(|pes| Said::Pes(TrackKind::Video, pes)));
-        out.extend(self.audio.assembler.flush().map(|pes| Said::Pes(TrackKind::Audio, pes)));
+        self.video.flush(out);
+        self.audio.flush(out);
     }
 
     fn lost(&mut self, out: &mut Vec<Said>) {
@@ -113,10 +126,9 @@ impl Demuxer {
             table.continuity = Continuity::default();
             table.sections.lost();
         }
-        for (kind, track) in [(TrackKind::Video, &mut self.video), (TrackKind::Audio, &mut self.audio)] {
+        for track in [&mut self.video, &mut self.audio] {
             track.continuity = Continuity::default();
-            out.extend(track.assembler.cut().map(|pes| Said::Pes(kind, pes)));
-            out.push(Said::Lost(kind));
+            track.lost(out);
         }
     }
 
@@ -131,9 +143,9 @@ impl Demuxer {
                 self.map(&section, out)?;
             }
         } else if pid == self.tracks.video {
-            self.video.push(TrackKind::Video, packet, out)?;
+            self.video.push(packet, out)?;
         } else if pid == self.tracks.audio {
-            self.audio.push(TrackKind::Audio, packet, out)?;
+            self.audio.push(packet, out)?;
         }
         Ok(())
     }
@@ -158,12 +170,12 @@ impl Demuxer {
         }
         // A track that moves ends where its map says so.
         if found.video != self.tracks.video {
-            out.extend(self.video.assembler.flush().map(|pes| Said::Pes(TrackKind::Video, pes)));
-            self.video = Elementary::default();
+            self.video.flush(out);
+            self.video = Elementary::new(TrackKind::Video);
         }
         if found.audio != self.tracks.audio {
-            out.extend(self.audio.assembler.flush().map(|pes| Said::Pes(TrackKind::Audio, pes)));
-            self.audio = Elementary::default();
+            self.audio.flush(out);
+            self.audio = Elementary::new(TrackKind::Audio);
         }
         self.tracks = found;
         out.push(Said::Tracks(found));
@@ -196,21 +208,31 @@ impl Table {
 }
 
 impl Elementary {
-    fn push(&mut self, kind: TrackKind, packet: &Packet<'_>, out: &mut Vec<Said>) -> Result<(), TsError> {
+    fn new(kind: TrackKind) -> Self {
+        Self { kind, continuity: Continuity::default(), assembler: Assembler::new(kind) }
+    }
+
+    fn push(&mut self, packet: &Packet<'_>, out: &mut Vec<Said>) -> Result<(), TsError> {
         if packet.scrambled {
             return Err(TsError::Scrambled);
         }
         match self.continuity.step(packet) {
             Step::Follows => {}
             Step::Repeats => return Ok(()),
-            Step::Misses => {
-                out.extend(self.assembler.cut().map(|pes| Said::Pes(kind, pes)));
-                out.push(Said::Lost(kind));
-            }
+            Step::Misses => self.lost(out),
         }
         let found = self.assembler.push(packet.start, packet.payload);
-        out.extend(found.into_iter().flatten().map(|pes| Said::Pes(kind, pes)));
+        out.extend(found.into_iter().flatten().map(|pes| Said::Pes(self.kind, pes)));
         Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Vec<Said>) {
+        out.extend(self.assembler.flush().map(|pes| Said::Pes(self.kind, pes)));
+    }
+
+    fn lost(&mut self, out: &mut Vec<Said>) {
+        out.extend(self.assembler.cut().map(|pes| Said::Pes(self.kind, pes)));
+        out.push(Said::Lost(self.kind));
     }
 }
 
