@@ -54,6 +54,8 @@ pub enum IngestEvent {
     VideoConfig(VideoTrack),
     /// The audio configuration changed, or audio joined late.
     AudioConfig(AudioTrack),
+    /// So many pictures did not arrive whole, and were left out.
+    Lost(u32),
     /// Nothing follows.
     Ended {
         /// True when the publisher said that it was done; false when it vanished or was cut off.

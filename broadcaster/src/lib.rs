@@ -6,6 +6,7 @@
 mod api;
 pub mod config;
 pub mod events;
+mod health;
 pub mod ingest;
 mod ladder;
 mod orchestrators;

@@ -82,6 +82,7 @@ struct Stream {
 
 impl Stream {
     fn take(&mut self, event: IngestEvent) -> Result<(), String> {
+        self.status.ingest(&event);
         let events = self.segmenter.push(unix_now_ms() as i64, event).map_err(|e| e.to_string())?;
         for event in events {
             self.publish(event).map_err(|e| e.to_string())?;

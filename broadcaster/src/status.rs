@@ -2,13 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, U256};
 use millrace_hop::unix_now_ms;
 use millrace_media::cmaf::VideoTrack;
 use millrace_tickets::Profile;
 use serde::Serialize;
+
+use crate::events::IngestEvent;
+use crate::health::{Health, HealthView};
 
 /// Latency samples kept for the percentiles: some minutes of three renditions.
 const LATENCIES: usize = 4_096;
@@ -35,6 +38,7 @@ struct Inner {
     latencies: VecDeque<Duration>,
     spent: U256,
     bytes: VecDeque<(u64, u64)>,
+    health: Health,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -73,6 +77,8 @@ pub(crate) struct StreamView {
     parts: u64,
     latency_ms: Option<Percentiles>,
     spent_wei: String,
+    /// While it is live.
+    ingest: Option<HealthView>,
 }
 
 /// Milliseconds from a source part in hand to its rendition part in the origin.
@@ -90,6 +96,15 @@ impl StreamStatus {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Measures what the publisher says.
+    pub(crate) fn ingest(&self, event: &IngestEvent) {
+        match event {
+            IngestEvent::Unit(unit) => self.inner().health.unit(unit, Instant::now()),
+            IngestEvent::Lost(pictures) => self.inner().health.lost(*pictures),
+            _ => {}
+        }
     }
 
     pub(crate) fn set_source(&self, track: &VideoTrack) {
@@ -199,6 +214,7 @@ impl StreamStatus {
             parts: inner.parts,
             latency_ms: (!sorted.is_empty()).then(|| Percentiles { p50: at(500), p99: at(990), samples: sorted.len() }),
             spent_wei: inner.spent.to_string(),
+            ingest: inner.ended_ms.is_none().then(|| inner.health.view(Instant::now())),
         }
     }
 }

@@ -39,6 +39,21 @@ export interface Stream {
   parts: number;
   latency_ms: { p50: number; p99: number } | null;
   spent_wei: string;
+  /** How the publisher's stream comes in, while it is live. */
+  ingest: Health | null;
+}
+
+/** Rates over the last five seconds; bit/s and milliseconds. */
+export interface Health {
+  video_bitrate: number;
+  audio_bitrate: number;
+  fps: number;
+  keyframe_interval_ms: number | null;
+  late_ms: number;
+  drift_ms: number;
+  jumps: number;
+  lost: number;
+  warnings: string[];
 }
 
 export interface Ingest {

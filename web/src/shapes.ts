@@ -46,6 +46,7 @@ export const STREAMS: Shape<Stream[]> = [
     parts: N,
     latency_ms: maybe({ p50: N, p99: N }),
     spent_wei: S,
+    ingest: maybe({ video_bitrate: N, audio_bitrate: N, fps: N, keyframe_interval_ms: maybe(N), late_ms: N, drift_ms: N, jumps: N, lost: N, warnings: [S] }),
   },
 ];
 

@@ -1,6 +1,6 @@
 // Live streams: the list, and the selected one with its player and ladder.
 import { useContext, useState } from "react";
-import type { Ingest, Rendition, Stream } from "./api";
+import type { Health, Ingest, Rendition, Stream } from "./api";
 import { formatAbsolute, formatBitrate, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
 import type { From, Load, Seen } from "./network";
 import { Player } from "./player";
@@ -115,11 +115,27 @@ function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: See
           <Fact name="Segments"><span className="num">{grouped(s.segments)}</span></Fact>
           <Fact name="Parts"><span className="num">{grouped(s.parts)}</span></Fact>
           <Fact name="Spent"><Amount wei={s.spent_wei} /></Fact>
+          {s.ingest && <Arriving health={s.ingest} />}
           <Fact name="Orchestrator">{orchestrator ?? <span className="dim">none</span>}</Fact>
         </dl>
+        {s.ingest?.warnings.map((warning) => (
+          <div key={warning} className="note warn" data-testid="ingest-warning">From the encoder: {warning}.</div>
+        ))}
         {url && <a className="dim hls" href={url} title={url}>HLS playlist</a>}
       </div>
     </div>
+  );
+}
+
+/** How the publisher's stream comes in. */
+function Arriving({ health: h }: { health: Health }) {
+  return (
+    <>
+      <Fact name="Incoming" title="Video and audio over the last five seconds"><span className="num">{formatBitrate(h.video_bitrate + h.audio_bitrate)}</span></Fact>
+      <Fact name="Keyframes" title="Longest of the last eight distances between keyframes; 2 s is best"><span className="num">{h.keyframe_interval_ms === null ? NONE : `${(h.keyframe_interval_ms / 1000).toFixed(1)} s`}</span></Fact>
+      <Fact name="Late" title="How much later than at its best in the last two minutes the stream arrives"><span className="num">{formatMs(h.late_ms)}</span></Fact>
+      <Fact name="Lost" title="Pictures that did not arrive whole"><span className="num">{grouped(h.lost)}</span></Fact>
+    </>
   );
 }
 

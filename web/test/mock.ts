@@ -37,6 +37,17 @@ export const stream: Stream = {
   parts: 320,
   latency_ms: { p50: 150, p99: 290 },
   spent_wei: "5000000000000000",
+  ingest: {
+    video_bitrate: 2_900_000,
+    audio_bitrate: 128_000,
+    fps: 30,
+    keyframe_interval_ms: 8_300,
+    late_ms: 40,
+    drift_ms: 0,
+    jumps: 0,
+    lost: 0,
+    warnings: ["a keyframe comes every 8.3 s: set the encoder's keyframe interval to 2 s"],
+  },
 };
 export const transcoder: Transcoder = {
   address: address("3"),

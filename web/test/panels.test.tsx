@@ -46,6 +46,12 @@ test("a stream tells state, uptime, source, ladder, latency and cost", () => {
   for (const part of ["1 min 05 s", "H.264 1280×720 30 fps 3 Mb/s", "no audio", "480p", "150 ms / 290 ms", "0.005 ETH", "<video", 'data-testid="level-select"', 'data-testid="current-level"']) expect(text).toContain(part);
 });
 
+test("a live stream tells how it comes in, and what its encoder should do better", () => {
+  const text = panels[0]!.draw({});
+  for (const part of ["8.3 s", "3 Mb/s", "From the encoder: a keyframe comes every 8.3 s: set the encoder&#x27;s keyframe interval to 2 s."]) expect(text).toContain(part);
+  expect(panels[0]!.draw({ streams: loaded(weir, { ...stream, ingest: null }) })).not.toContain("ingest-warning");
+});
+
 test("without a live stream the way to publish is shown, its key hidden", () => {
   const text = panels[0]!.draw({ streams: loaded(weir, { ...stream, state: "ended" as const, ended_at: NOW }) });
   expect(text).toContain('data-testid="publish"');

@@ -162,6 +162,13 @@ impl Tracks {
         self.try_start()
     }
 
+    /// Notes a picture that did not arrive whole, or builds on one.
+    pub fn lost(&mut self) {
+        if self.started {
+            self.out.push_back(IngestEvent::Lost(1));
+        }
+    }
+
     /// The next event.
     pub fn poll(&mut self) -> Option<IngestEvent> {
         self.out.pop_front()

@@ -114,6 +114,7 @@ impl Segmenter {
                     audio.close(&mut self.held, *shift, video.last_input(), &mut self.out)?;
                 }
             }
+            IngestEvent::Lost(_) => {}
             IngestEvent::Ended { clean } => {
                 self.close_epoch()?;
                 self.out.push(SegmentEvent::End { clean });

@@ -227,6 +227,7 @@ impl Intake {
         let first = *video.first.get_or_insert(times.dts);
         if !whole || !(picture.key || video.intact) {
             self.counts.dropped += 1;
+            self.tracks.lost();
             let waits = !self.tracks.started() && times.dts - first > KEY_WAIT;
             return if waits { Err(IntakeError::NoKey) } else { Ok(()) };
         }
@@ -237,6 +238,7 @@ impl Intake {
         video.intact = if configured.is_some() { picture.key } else { self.tracks.video().is_some() };
         if !video.intact {
             self.counts.dropped += 1;
+            self.tracks.lost();
             return Ok(());
         }
         if let Some(track) = configured {

@@ -173,6 +173,7 @@ impl Intake {
         if !picture.whole {
             video.broken = true;
             self.counts.dropped += 1;
+            self.tracks.lost();
             return Ok(());
         }
         let configured = configure(self.tracks.video(), &picture.sps, &picture.pps)?;
@@ -183,6 +184,7 @@ impl Intake {
         if (video.broken || configured.is_some()) && !picture.key || unknown {
             video.broken = true;
             self.counts.dropped += 1;
+            self.tracks.lost();
             return Ok(());
         }
         let dts = self.clock.video(picture.timestamp);
