@@ -57,6 +57,9 @@ pub struct Ready {
     /// Where encoders publish, if it is a broadcaster.
     #[serde(default)]
     pub rtmp: Option<String>,
+    /// And by SRT, if it takes that.
+    #[serde(default)]
+    pub srt: Option<String>,
 }
 
 /// A role as a child process.

@@ -94,7 +94,7 @@ fn main() -> ExitCode {
 /// The whole command line.
 fn command() -> Command {
     let top = Command::new("millrace")
-        .about("A live video transcoding network: publish by RTMP, watch by HLS, pay and be paid by the segment")
+        .about("A live video transcoding network: publish by RTMP, SRT or WebRTC, watch by HLS, pay and be paid by the segment")
         .version(version::long())
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -27,7 +27,7 @@ const BASE_FEE: u64 = 200_000;
 /// The embedded chain makes a block this often even when nothing happens, so that confirmations can be counted.
 const BLOCK_TIME: Duration = Duration::from_secs(1);
 /// Where things listen unless ports are chosen freely.
-const DEFAULT_PORTS: Ports = Ports { rpc: 8545, rtmp: 1935, console: 8080, quic: 4433, orchestrator: 8081 };
+const DEFAULT_PORTS: Ports = Ports { rpc: 8545, rtmp: 1935, srt: 8890, console: 8080, quic: 4433, orchestrator: 8081 };
 /// The transcoders' own pages follow from here.
 const FIRST_TRANSCODER_PORT: u16 = 8082;
 /// A child reports that it is ready within this.
@@ -72,6 +72,7 @@ pub struct UpArgs {
 struct Ports {
     rpc: u16,
     rtmp: u16,
+    srt: u16,
     console: u16,
     quic: u16,
     orchestrator: u16,
@@ -88,6 +89,7 @@ impl Ports {
         Ok(Self {
             rpc: free_port()?,
             rtmp: free_port()?,
+            srt: std::net::UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port(),
             console: free_port()?,
             quic: free_port()?,
             orchestrator: free_port()?,
@@ -99,6 +101,7 @@ impl Ports {
 #[derive(Debug, Serialize)]
 struct Where {
     rtmp_url: String,
+    srt_url: String,
     stream_key: String,
     stream_name: String,
     hls_url: String,
@@ -207,6 +210,7 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
     let console = format!("http://{}", b_ready.http);
     let place = Where {
         rtmp_url: format!("rtmp://{}/live", b_ready.rtmp.clone().unwrap_or_default()),
+        srt_url: format!("srt://{}", b_ready.srt.clone().unwrap_or_default()),
         stream_key: key.clone(),
         stream_name: STREAM_NAME.into(),
         hls_url: format!("{console}/live/{STREAM_NAME}/master.m3u8"),
@@ -354,6 +358,7 @@ impl Configs<'_> {
     ) -> std::io::Result<PathBuf> {
         let mut role = toml::Table::new();
         role.insert("rtmp_listen".into(), format!("127.0.0.1:{}", ports.rtmp).into());
+        role.insert("srt_listen".into(), format!("127.0.0.1:{}", ports.srt).into());
         role.insert("orchestrators".into(), vec![orchestrator.to_string()].into());
         role.insert("verify_before_publish".into(), self.args.verify_before_publish.into());
         role.insert("ladder_ms".into(), (4 * ATTEMPT_MS).into());
@@ -413,6 +418,7 @@ fn announce(place: &Where, args: &UpArgs) {
     }
     println!("  publish   {}/{key}", place.rtmp_url);
     println!("            ffmpeg -re -i FILE -c:v libx264 -g 60 -c:a aac -f flv {}/{key}", place.rtmp_url);
+    println!("  or by srt {}?streamid={key}", place.srt_url);
     println!("  watch     {}live/{name}/master.m3u8", place.console_url);
     println!("Ctrl-C drains everything.");
 }

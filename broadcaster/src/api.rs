@@ -27,8 +27,11 @@ async fn streams(State(node): State<Arc<Broadcaster>>) -> Json<Vec<StreamView>> 
 async fn ingest(State(node): State<Arc<Broadcaster>>) -> Json<Value> {
     let told = node.config.keys.iter().filter(|key| !key.key.is_empty());
     let keys: Vec<Value> = told.map(|key| json!({ "name": key.name, "key": key.key })).collect();
-    let rtmps = node.rtmps.map(|address| format!("rtmps://{address}/live"));
-    Json(
-        json!({ "rtmp_url": format!("rtmp://{}/live", node.rtmp), "rtmps_url": rtmps, "whip_path": "/whip", "keys": keys }),
-    )
+    Json(json!({
+        "rtmp_url": format!("rtmp://{}/live", node.rtmp),
+        "rtmps_url": node.rtmps.map(|address| format!("rtmps://{address}/live")),
+        "srt_url": node.srt.map(|address| format!("srt://{address}")),
+        "whip_path": "/whip",
+        "keys": keys,
+    }))
 }

@@ -35,6 +35,12 @@ pub struct BroadcasterConfig {
     pub whip_udp_ports: String,
     /// The address that publishers by WHIP reach this machine by, where it is not its own.
     pub whip_public_address: String,
+    /// Where encoders publish by SRT; empty: nowhere.
+    pub srt_listen: String,
+    /// What publishers by SRT encrypt with; empty: nothing.
+    pub srt_passphrase: String,
+    /// How long a lost packet of SRT may take to come, ms.
+    pub srt_latency_ms: u32,
     /// Stream keys, and the public name that each stands for, beside those in the database.
     pub keys: Vec<StreamKey>,
     /// Program of the operator that is asked for each publisher; empty: none is.
@@ -116,6 +122,18 @@ pub const DOCS: &[(&str, &str)] = &[
         "the IP address that publishers by WHIP reach this machine by, where NAT gives it another than its own; empty for its own",
     ),
     (
+        "srt_listen",
+        "UDP address on which encoders publish by SRT, such as 0.0.0.0:8890; port 0 takes a free one; empty for no SRT",
+    ),
+    (
+        "srt_passphrase",
+        "passphrase of all publishers by SRT, 10 to 79 characters, without which none is let in; empty for no encryption; the environment is a better place for it than a flag",
+    ),
+    (
+        "srt_latency_ms",
+        "how long a packet lost on the way to SRT may take to be sent again, ms, 20 to 8000: three to four round trips; an encoder that asks for more gets more",
+    ),
+    (
         "keys",
         "stream keys, beside those that millrace key makes: a list of { name, key }, the public name and the secret, or of { name, \
          hash }, where hash is the secret's SHA-256",
@@ -165,6 +183,9 @@ impl Default for BroadcasterConfig {
             tls_key: String::new(),
             whip_udp_ports: "0".into(),
             whip_public_address: String::new(),
+            srt_listen: String::new(),
+            srt_passphrase: String::new(),
+            srt_latency_ms: 200, // four round trips of 50 ms; SRT's own default is 120
             keys: Vec::new(),
             auth_webhook: String::new(),
             auth_webhook_secret: String::new(),

@@ -32,8 +32,9 @@ use tracing::{info, warn};
 
 pub use config::BroadcasterConfig;
 use ingest::keyring::{Keyring, end_revoked};
+use ingest::srt::{SrtOptions, SrtOptionsError};
 use ingest::whip::PortRange;
-use ingest::{Certificate, Gate, ListenError, RtmpServer, Timeouts, TlsError, WhipServer};
+use ingest::{Certificate, Gate, ListenError, RtmpServer, SrtServer, Timeouts, TlsError, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
 use status::Streams;
@@ -67,6 +68,17 @@ pub enum BroadcasterError {
         /// What the system says.
         error: ListenError,
     },
+    /// The settings of SRT.
+    #[error(transparent)]
+    SrtOptions(#[from] SrtOptionsError),
+    /// The SRT socket.
+    #[error("cannot listen for srt on {address}: {error}; broadcaster.srt_listen sets another address")]
+    Srt {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// The UDP sockets of WHIP.
     #[error("cannot bind broadcaster.whip_udp_ports = {ports:?}: {error}")]
     Whip {
@@ -82,7 +94,7 @@ impl BroadcasterError {
     pub fn is_config(&self) -> bool {
         match self {
             Self::Account(error) => error.is_config(),
-            Self::Tls(_) => true,
+            Self::Tls(_) | Self::SrtOptions(_) => true,
             _ => false,
         }
     }
@@ -97,6 +109,7 @@ pub(crate) struct Broadcaster {
     streams: Streams,
     rtmp: SocketAddr,
     rtmps: Option<SocketAddr>,
+    srt: Option<SocketAddr>,
     tasks: TaskTracker,
 }
 
@@ -121,6 +134,11 @@ pub async fn start(
         "" => None,
         address => Some(parse("broadcaster.whip_public_address", address)?),
     };
+    let srt_options = SrtOptions::new(&config.srt_passphrase, config.srt_latency_ms)?;
+    let srt_listen: Option<SocketAddr> = match config.srt_listen.as_str() {
+        "" => None,
+        address => Some(parse("broadcaster.srt_listen", address)?),
+    };
     let lock: U256 = parse("broadcaster.orchestrator_lock_wei", &config.orchestrator_lock_wei)?;
     let mut addresses: Vec<Address> = Vec::new();
     for address in &config.orchestrators {
@@ -139,6 +157,15 @@ pub async fn start(
         None => (None, None),
     };
     let (sender, publications) = mpsc::channel(PUBLICATIONS);
+    let srt = match srt_listen {
+        Some(address) => {
+            let failed = |error| BroadcasterError::Srt { address, error };
+            let server = SrtServer::bind(address, srt_options, gate.clone()).map_err(failed)?;
+            Some((server.local_addr().map_err(failed)?, server))
+        }
+        None => None,
+    };
+    let (srt, srt_server) = srt.unzip();
     let whip = WhipServer::bind(ports, public, gate.clone(), sender.clone(), stop.clone());
     let whip = whip.map_err(|error| BroadcasterError::Whip { ports: config.whip_udp_ports.clone(), error })?;
     let endpoint = Endpoint::bind(identity, SocketAddr::from(([0, 0, 0, 0], 0)))?;
@@ -156,15 +183,18 @@ pub async fn start(
         streams: Streams::default(),
         rtmp,
         rtmps,
+        srt,
         tasks: TaskTracker::new(),
     });
     let ready = Readiness::default();
     ready.set(true); // a stream plays from its source, with or without orchestrators
-    info!(%rtmp, rtmps = ?rtmps, orchestrators = addresses.len(), "taking streams");
+    info!(%rtmp, ?rtmps, ?srt, orchestrators = addresses.len(), "taking streams");
     let (api, rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
     let work = tokio::spawn(async move {
         let servers = std::iter::once(server).chain(secure_server);
-        let serving: Vec<_> = servers.map(|server| tokio::spawn(server.run(sender.clone(), stop.clone()))).collect();
+        let rtmp = servers.map(|server| tokio::spawn(server.run(sender.clone(), stop.clone())));
+        let srt = srt_server.map(|server| tokio::spawn(server.run(sender.clone(), stop.clone())));
+        let serving: Vec<_> = rtmp.chain(srt).collect();
         drop(sender); // its receiver ends with the servers
         let revoking = tokio::spawn(end_revoked(gate, node.account.store.clone(), stop.clone()));
         // A broadcaster wins nothing; what it locks for others has to reach the chain all the same.
@@ -187,7 +217,7 @@ pub async fn start(
         }
         node.account.store.close().await;
     });
-    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), quic: None, work })
+    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), srt, quic: None, work })
 }
 
 /// A server that listens, and where.

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::whip::{Client, KEY, Media, Relay, SDP};
+use common::relay::Relay;
+use common::whip::{Client, KEY, Media, SDP};
 use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The whole network, as a person would run it: real encoders push by RTMP and WHIP, a real browser publishes and plays, real players read, processes are killed.
+//! The whole network, as a person would run it: real encoders push by RTMP, WHIP and SRT, a real browser publishes and plays, real players read, processes are killed.
 //!
 //! Each test starts `millrace up` on free ports in a folder of its own. They run one at a time, since each takes what two cores can give.
 //! What needs the clips of `../shared/media` (or `MILLRACE_MEDIA`) says so and passes where they are missing.
@@ -24,4 +24,5 @@ mod lost_transcoder;
 mod refusals;
 mod resized;
 mod roles;
+mod srt;
 mod whip;

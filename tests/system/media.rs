@@ -78,7 +78,7 @@ fn quiet(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// An ffmpeg that publishes by RTMP in real time.
+/// An ffmpeg that publishes in real time, by RTMP or SRT.
 pub(crate) struct Publisher {
     ffmpeg: Child,
     said: tempfile::NamedTempFile,
@@ -104,7 +104,8 @@ impl Publisher {
         let said = tempfile::NamedTempFile::new().unwrap();
         let stderr = File::options().append(true).open(said.path()).unwrap();
         let mut command = quiet(program);
-        command.arg("-re").args(arguments).args(["-f", "flv", url]);
+        let container = if url.starts_with("srt:") { "mpegts" } else { "flv" };
+        command.arg("-re").args(arguments).args(["-f", container, url]);
         let ffmpeg = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
         Self { ffmpeg, said }
     }

@@ -30,6 +30,7 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) rtmp_url: String,
+    pub(crate) srt_url: String,
     pub(crate) hls_url: String,
     pub(crate) stream_name: String,
     pub(crate) console_url: String,

@@ -30,6 +30,8 @@ pub enum Protocol {
     Rtmp,
     /// WebRTC by WHIP.
     Whip,
+    /// SRT.
+    Srt,
 }
 
 impl Protocol {
@@ -38,6 +40,7 @@ impl Protocol {
         match self {
             Self::Rtmp => "rtmp",
             Self::Whip => "whip",
+            Self::Srt => "srt",
         }
     }
 }

@@ -1,12 +1,14 @@
-//! A broadcaster's line without orchestrators: RTMP and WHIP in, segmenter, origin, HLS out, on free loopback ports. And FFmpeg around it.
+//! A broadcaster's line without orchestrators: RTMP, WHIP and SRT in, segmenter, origin, HLS out, on free loopback ports. And FFmpeg around it.
 #![allow(dead_code, unreachable_pub)] // each test binary uses its share
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a helper that fails fails its test
 
+pub mod relay;
 pub mod whip;
 
 use millrace_broadcaster::config::Rung;
 use millrace_broadcaster::events::IngestEvent;
-use millrace_broadcaster::ingest::{Certificate, Gate, Publication, RtmpServer, Timeouts, WhipServer};
+use millrace_broadcaster::ingest::srt::SrtOptions;
+use millrace_broadcaster::ingest::{Certificate, Gate, Publication, RtmpServer, SrtServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
 use millrace_broadcaster::segmenter::Segmenter;
 use std::ffi::{OsStr, OsString};
@@ -60,6 +62,7 @@ pub struct Line {
     pub rtmp: SocketAddr,
     pub rtmps: SocketAddr,
     files: tempfile::TempDir,
+    pub srt: SocketAddr,
     http: SocketAddr,
     seen: watch::Receiver<Seen>,
     shutdown: CancellationToken,
@@ -72,18 +75,22 @@ impl Line {
     }
 
     pub async fn with_idle(idle: Duration) -> Self {
-        Self::with(idle, FREE_PORTS, one_key()).await
+        Self::with(idle, FREE_PORTS, "", one_key()).await
     }
 
     pub async fn with_whip_ports(ports: &str) -> Self {
-        Self::with(Timeouts::default().idle, ports, one_key()).await
+        Self::with(Timeouts::default().idle, ports, "", one_key()).await
     }
 
     pub async fn with_gate(gate: Arc<Gate>) -> Self {
-        Self::with(Timeouts::default().idle, FREE_PORTS, gate).await
+        Self::with(Timeouts::default().idle, FREE_PORTS, "", gate).await
     }
 
-    async fn with(idle: Duration, ports: &str, gate: Arc<Gate>) -> Self {
+    pub async fn with_passphrase(passphrase: &str) -> Self {
+        Self::with(Timeouts::default().idle, FREE_PORTS, passphrase, one_key()).await
+    }
+
+    async fn with(idle: Duration, ports: &str, passphrase: &str, gate: Arc<Gate>) -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let files = tempfile::tempdir().unwrap();
         let timeouts = Timeouts { idle, ..Timeouts::default() };
@@ -91,6 +98,8 @@ impl Line {
         let rtmp = server.local_addr().unwrap();
         let secure = RtmpServer::bind(any, gate.clone(), timeouts, Some(certificate(files.path()))).await.unwrap();
         let rtmps = secure.local_addr().unwrap();
+        let srt_server = SrtServer::bind(any, SrtOptions::new(passphrase, 200).unwrap(), gate.clone()).unwrap();
+        let srt = srt_server.local_addr().unwrap();
         let origin = Origin::new();
         let listener = tokio::net::TcpListener::bind(any).await.unwrap();
         let http = listener.local_addr().unwrap();
@@ -116,11 +125,12 @@ impl Line {
         };
         let tasks = vec![
             tokio::spawn(server.run(publications.clone(), shutdown.clone())),
-            tokio::spawn(secure.run(publications, shutdown.clone())),
+            tokio::spawn(secure.run(publications.clone(), shutdown.clone())),
+            tokio::spawn(srt_server.run(publications, shutdown.clone())),
             tokio::spawn(web),
             tokio::spawn(streams),
         ];
-        Self { rtmp, rtmps, files, http, seen: watcher, shutdown, tasks }
+        Self { rtmp, rtmps, srt, files, http, seen: watcher, shutdown, tasks }
     }
 
     pub fn url(&self, key: &str) -> String {
@@ -135,6 +145,11 @@ impl Line {
     pub fn trusted(&self) -> [String; 4] {
         let issuer = self.files.path().join(CHAIN).to_string_lossy().into_owned();
         ["-tls_verify".into(), "1".into(), "-ca_file".into(), issuer]
+    }
+
+    /// `more` follows the stream id: other options of FFmpeg's SRT. It waits until its last packet has arrived, which is not its default.
+    pub fn srt(&self, stream_id: &str, more: &str) -> String {
+        format!("srt://{}?linger=5&streamid={stream_id}{more}", self.srt)
     }
 
     pub fn http(&self, path: &str) -> String {
@@ -322,11 +337,11 @@ fn strings(args: &[&str]) -> Vec<String> {
     args.iter().map(|arg| (*arg).to_owned()).collect()
 }
 
-/// Pushes a file.
+/// Pushes a file, in the container of the URL's protocol.
 pub fn push(file: &Path, url: &str, args: &[&str]) -> Push {
     let input = strings(&["-i", file.to_str().unwrap()]);
     let mut after = [input, strings(args)].concat();
-    after.extend(strings(&["-f", "flv", url]));
+    after.extend(strings(&["-f", if url.starts_with("srt:") { "mpegts" } else { "flv" }, url]));
     Push { program: "ffmpeg".into(), before: Vec::new(), after }
 }
 
@@ -362,13 +377,19 @@ impl Push {
         self
     }
 
+    /// With options for its first input.
+    pub fn before(mut self, args: &[&str]) -> Self {
+        self.before.extend(strings(args));
+        self
+    }
+
     /// Starts it at the pace of its timestamps.
     pub fn realtime(mut self) -> Tool {
         self.before.push("-re".to_owned());
         self.start()
     }
 
-    fn start(self) -> Tool {
+    pub fn start(self) -> Tool {
         let mut child = Command::new(self.program)
             .args(["-hide_banner", "-nostdin", "-loglevel", "warning"])
             .args(self.before)

@@ -8,11 +8,15 @@ use crate::nal::{self, Bits, at_most, crop, unescape, vui_start};
 pub use crate::nal::{LENGTH_SIZE, MAX_SIDE, NalError, PictureFormat, annexb_nals, nals};
 
 /// NAL unit type of a slice of an IDR picture.
-const NAL_IDR: u8 = 5;
-const NAL_SPS: u8 = 7;
-const NAL_PPS: u8 = 8;
-const NAL_DELIMITER: u8 = 9;
-const NAL_FILLER: u8 = 12;
+pub const NAL_IDR: u8 = 5;
+/// NAL unit type of a sequence parameter set.
+pub const NAL_SPS: u8 = 7;
+/// NAL unit type of a picture parameter set.
+pub const NAL_PPS: u8 = 8;
+/// NAL unit type of an access unit delimiter.
+pub const NAL_DELIMITER: u8 = 9;
+/// NAL unit type of filler.
+pub const NAL_FILLER: u8 = 12;
 
 /// What a sequence parameter set says about the pictures.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,11 @@ use super::clock::Clock;
 use super::picture::{Assembler, Picture};
 use super::reorder::{Packet, Reorder};
 use crate::events::{IngestEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
+use crate::ingest::avc::configure;
 use crate::ingest::tracks::{Expect, Stamp, Tracks};
-use bytes::Bytes;
 use millrace_media::AvError;
 use millrace_media::audio::OpusToAac;
-use millrace_media::cmaf::{CmafError, VideoTrack};
-use millrace_media::h264::AvcConfig;
+use millrace_media::cmaf::CmafError;
 use std::time::{Duration, Instant};
 
 /// So long a missing packet of a picture is waited for: several requests on a path of 100 ms.
@@ -219,20 +218,4 @@ impl Intake {
             self.tracks.unit(TrackKind::Audio, stamp, true, frame.data);
         }
     }
-}
-
-/// The track that the parameter sets of a picture describe, if they are not those of `now`.
-fn configure(now: Option<&VideoTrack>, sps: &[Bytes], pps: &[Bytes]) -> Result<Option<VideoTrack>, CmafError> {
-    if sps.is_empty() && pps.is_empty() {
-        return Ok(None);
-    }
-    let before = now.and_then(|track| AvcConfig::parse(&track.config).ok());
-    let sets = |new: &[Bytes], old: fn(AvcConfig) -> Vec<Bytes>| {
-        if new.is_empty() { before.clone().map(old).unwrap_or_default() } else { new.to_vec() }
-    };
-    let config = AvcConfig { sps: sets(sps, |c| c.sps), pps: sets(pps, |c| c.pps) };
-    if config.sps.is_empty() || config.pps.is_empty() || before.as_ref() == Some(&config) {
-        return Ok(None); // half of them, until the other half comes
-    }
-    Ok(Some(VideoTrack::h264(config.to_record()?)?))
 }

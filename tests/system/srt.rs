@@ -1,0 +1,49 @@
+//! FFmpeg publishes by SRT to the whole network, and every rendition is played with the source's frames and times.
+
+use crate::media::{Publisher, cuts, frames, play};
+use crate::network::Network;
+use crate::playlist::Watch;
+use crate::process::wait_for;
+use std::time::Duration;
+
+/// Until the clip of 10 s has been published, and its last segment has made its way through the network.
+const END: Duration = Duration::from_secs(60);
+/// Pictures of the clip, 25 a second.
+const PICTURES: usize = 250;
+/// From one to the next, ticks of 90 kHz.
+const STEP: i64 = 3_600;
+
+#[test]
+fn ffmpeg_publishes_by_srt_and_every_rendition_has_the_sources_frames_and_times() {
+    let network = Network::start(&["--source", "none"]);
+    let url = format!("{}?linger=5&streamid=#!::r={},m=publish", network.ready.srt_url, network.live.key);
+    let publisher = Publisher::file(cuts(), 0, &url);
+    network.until_stream_is(&network.live.name, "live");
+    let mut watch = Watch::new(network.master(&network.live.name));
+    wait_for("every playlist says that the stream has ended", END, || {
+        watch.look()?;
+        let variants = watch.last.iter().flat_map(|master| &master.variants);
+        let open: Vec<_> = variants.filter(|v| !v.media.ended).map(|v| v.name.clone()).collect();
+        if open.is_empty() { Ok(()) } else { Err(format!("{open:?} go on")) }
+    });
+    let (status, said) = publisher.ended(END);
+    assert!(status.success(), "{said}");
+    network.until_stream_is(&network.live.name, "ended");
+
+    watch.assert_whole();
+    watch.assert_same_frames();
+    let source = watch.seen["source"].values().flat_map(|(_, bytes)| frames(bytes).unwrap());
+    let times: Vec<i64> = source.map(|frame| frame.pts).collect();
+    assert_eq!(times.len(), PICTURES);
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == STEP), "{times:?}");
+    let master = watch.last.as_ref().unwrap();
+    let mut listed: Vec<_> = master.variants.iter().map(|v| v.name.as_str()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["360p", "source"]);
+    for variant in &master.variants {
+        assert!(variant.audio && variant.codecs.contains("mp4a.40.2"), "{}: {}", variant.name, variant.codecs);
+        play(&variant.url, 30);
+    }
+    network.assert_well();
+    assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
+}
