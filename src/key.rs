@@ -93,7 +93,7 @@ async fn new(
     let hash = keyring::hash(&key);
     store.add_stream_key(hash, name, unix_now_ms()).await?;
     let id = id(hash);
-    let (rtmp, http) = addresses(node, config);
+    let Addresses { rtmp, srt, http } = addresses(node, config);
     let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("http://{http}/whip"));
     let watch = format!("http://{http}/live/{name}/master.m3u8");
     let report = json!({
@@ -101,9 +101,11 @@ async fn new(
         "id": id,
         "key": key,
         "rtmp_url": format!("{rtmp}/{key}"),
+        "srt_url": srt.as_ref().map(|srt| format!("srt://{srt}?streamid={key}")),
         "whip_url": whip,
         "hls_url": watch,
     });
+    let srt = srt.map(|srt| format!("SRT     srt://{srt}?streamid={key}\n  ")).unwrap_or_default();
     let text = format!(
         "key       {key}\n\
          id        {id}\n\
@@ -111,7 +113,7 @@ async fn new(
          The key is shown this once: only its hash is kept. Publish with it by\n\
          \n  \
          RTMP    {rtmp}/{key}\n  \
-         WHIP    {whip}, with the key as bearer token\n\
+         {srt}WHIP    {whip}, with the key as bearer token\n\
          \n\
          and watch\n\
          \n  \
@@ -163,20 +165,32 @@ fn sheet(row: &StreamKeyRow) -> Sheet {
     ])
 }
 
-/// Where the node takes RTMP and HTTP, as far as this machine can tell: as it said when it last started, which knows ports that the
-/// system picked, else as it is configured.
-fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> (String, String) {
-    #[derive(Deserialize)]
+/// Where a node takes streams, and HTTP.
+struct Addresses {
+    rtmp: String,
+    srt: Option<String>,
+    http: String,
+}
+
+/// As far as this machine can tell: as the node said when it last started, which knows ports that the system picked, else as it is
+/// configured.
+fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> Addresses {
+    #[derive(Default, Deserialize)]
     struct Ready {
         http: Option<SocketAddr>,
         rtmp: Option<SocketAddr>,
+        srt: Option<SocketAddr>,
     }
     let said = std::fs::read(Path::new(&node.data_dir).join("ready.json")).ok();
-    let said = said.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(Ready { http: None, rtmp: None });
+    let said: Ready = said.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
     let show = |said: Option<SocketAddr>, configured: &str| match said.or_else(|| configured.parse().ok()) {
         Some(address) if address.ip().is_unspecified() => format!("{HOST}:{}", address.port()),
         Some(address) => address.to_string(),
         None => configured.to_owned(),
     };
-    (show(said.rtmp, &config.rtmp_listen), show(said.http, &node.http_listen))
+    Addresses {
+        rtmp: show(said.rtmp, &config.rtmp_listen),
+        srt: (!config.srt_listen.is_empty()).then(|| show(said.srt, &config.srt_listen)),
+        http: show(said.http, &node.http_listen),
+    }
 }

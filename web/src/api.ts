@@ -59,6 +59,10 @@ export interface Health {
 
 export interface Ingest {
   rtmp_url: string;
+  /** Where the node takes no streams by it, null. */
+  srt_url: string | null;
+  /** On the node's own HTTP address. */
+  whip_path: string;
   keys: { name: string; key: string }[];
 }
 

@@ -137,3 +137,9 @@ function trim(n: number, places: number): string {
 function pad(n: number): string {
   return String(n).padStart(2, "0");
 }
+
+/** A node's URL made absolute, relative ones taken from where the node answers; null where it is none of http(s). */
+export function absolute(url: string, node: string): string | null {
+  const base = node || globalThis.location?.href || "http://localhost";
+  return URL.canParse(url, base) && /^https?:$/.test(new URL(url, base).protocol) ? new URL(url, base).href : null;
+}

@@ -1,6 +1,7 @@
 // How to publish: ready lines for ffmpeg and OBS with this broadcaster's URL and key.
 import { useState } from "react";
 import type { Ingest } from "./api";
+import { absolute } from "./format";
 import type { From, Load } from "./network";
 import { CopyButton, Loaded } from "./ui";
 
@@ -11,10 +12,12 @@ export function Publish({ ingest }: { ingest: Load<From<Ingest>[]> }) {
       {(items) =>
         items.flatMap(({ node, item }) =>
           item.keys.length === 0
-            ? [<div className="note" key={node.url}>{node.name} has no stream key. Add one to its configuration.</div>]
+            ? [<div className="note" key={node.url}>{node.name} has no stream key that it may show. Make one with: millrace key new NAME</div>]
             : item.keys.map(({ name, key }) => {
                 const hide = (text: string) => (shown ? text : text.replaceAll(key, "••••••••"));
                 const command = ffmpeg(item.rtmp_url, key);
+                const srt = item.srt_url && `${item.srt_url}?streamid=${key}`;
+                const whip = absolute(item.whip_path, node.url);
                 return (
                   <div className="publish" key={`${node.url} ${key}`} data-testid="publish">
                     <h3>
@@ -28,6 +31,8 @@ export function Publish({ ingest }: { ingest: Load<From<Ingest>[]> }) {
                     <Line label="OBS server" text={item.rtmp_url} shown={item.rtmp_url} />
                     <Line label="OBS stream key" text={key} shown={hide(key)} />
                     <Line label="ffmpeg" text={command} shown={hide(command)} />
+                    {srt && <Line label="SRT" text={srt} shown={hide(srt)} />}
+                    {whip && <Line label="WHIP" text={whip} shown={whip} />}
                   </div>
                 );
               }),

@@ -1,7 +1,7 @@
 // Live streams: the list, and the selected one with its player and ladder.
 import { useContext, useState } from "react";
 import type { Health, Ingest, Rendition, Stream } from "./api";
-import { formatAbsolute, formatBitrate, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
+import { absolute, formatAbsolute, formatBitrate, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
 import type { From, Load, Seen } from "./network";
 import { Player } from "./player";
 import { Publish } from "./publish";
@@ -87,7 +87,7 @@ function Row({ stream, selected, pick }: { stream: Told; selected: boolean; pick
 }
 
 function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: Seen[] }) {
-  const url = playlist(s.hls_url, node.url);
+  const url = absolute(s.hls_url, node.url);
   const orchestrator = s.orchestrator && (nodes.find((n) => n.info.data?.address.toLowerCase() === s.orchestrator?.toLowerCase())?.name ?? short(s.orchestrator));
   return (
     <div className="detail">
@@ -137,12 +137,6 @@ function Arriving({ health: h }: { health: Health }) {
       <Fact name="Lost" title="Pictures that did not arrive whole"><span className="num">{grouped(h.lost)}</span></Fact>
     </>
   );
-}
-
-/** The playlist's absolute URL, relative ones taken from the node that told it; null where it is none of http(s). */
-export function playlist(url: string, node: string): string | null {
-  const base = node || globalThis.location?.href || "http://localhost";
-  return URL.canParse(url, base) && /^https?:$/.test(new URL(url, base).protocol) ? new URL(url, base).href : null;
 }
 
 function RenditionRow({ rendition: r, live }: { rendition: Rendition; live: boolean }) {

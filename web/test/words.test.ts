@@ -3,7 +3,8 @@ import { named } from "../src/hls";
 import { merge, unseen } from "../src/network";
 import { ffmpeg } from "../src/publish";
 import { misfit, NODE, TICKETS, TRANSCODERS } from "../src/shapes";
-import { choose, playlist } from "../src/streams";
+import { choose } from "../src/streams";
+import { absolute } from "../src/format";
 import { health, verdict } from "../src/words";
 import { loaded, NOW, network, segment, seen, silent, sluice, stream, tickets, transcoder, weir } from "./mock";
 
@@ -93,9 +94,9 @@ test("an answer of a wrong shape is refused with the place of the fault; what ma
   for (const odd of [null, "x", 3, {}]) expect(misfit(odd, TRANSCODERS)).toBe("the whole");
 });
 
-test("a playlist is taken relative to the node that told it, and only by http(s)", () => {
-  expect(playlist("/live/demo/master.m3u8", "http://10.0.0.1:9000")).toBe("http://10.0.0.1:9000/live/demo/master.m3u8");
-  expect(playlist("https://cdn.example/m.m3u8", "http://10.0.0.1:9000")).toBe("https://cdn.example/m.m3u8");
-  expect(playlist("javascript:alert(1)", "http://10.0.0.1:9000")).toBeNull();
-  expect(playlist("http://[", "http://10.0.0.1:9000")).toBeNull();
+test("an address is taken relative to the node that told it, and only by http(s)", () => {
+  expect(absolute("/live/demo/master.m3u8", "http://10.0.0.1:9000")).toBe("http://10.0.0.1:9000/live/demo/master.m3u8");
+  expect(absolute("https://cdn.example/m.m3u8", "http://10.0.0.1:9000")).toBe("https://cdn.example/m.m3u8");
+  expect(absolute("javascript:alert(1)", "http://10.0.0.1:9000")).toBeNull();
+  expect(absolute("http://[", "http://10.0.0.1:9000")).toBeNull();
 });
