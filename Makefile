@@ -1,6 +1,6 @@
 # `make run` and `make test` are the two commands; each installs what it needs first. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench web contracts docs fmt clean
+.PHONY: help run test bench fuzz web contracts docs fmt clean
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
@@ -24,6 +24,9 @@ test: ## every check and test there is (first time: 45 min; then 25 min)
 bench: web ## the figures of docs/bench.md, measured (about 15 min)
 	cargo build --release --locked --bin millrace
 	@exec cargo run --quiet --release --locked --bin millrace -- bench $(ARGS)
+
+fuzz: ## what strangers send, fuzzed, SECONDS=60 for each target (first time: 10 min to build); stops at the first finding
+	@fuzz/run $(or $(SECONDS),60)
 
 web: ## the console, built into web/dist (20 s)
 	@scripts/bootstrap run

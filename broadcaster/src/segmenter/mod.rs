@@ -140,6 +140,7 @@ impl Segmenter {
         {
             self.close_epoch()?;
         }
+        self.pause(&unit)?;
         let broken = self.broken || self.epoch.is_none();
         if broken && unit.key {
             return self.open_epoch(now_ms, unit);
@@ -176,6 +177,27 @@ impl Segmenter {
         }
         epoch.video.take(unit, epoch.shift);
         epoch.release_audio(&mut self.held, &mut self.out)
+    }
+
+    /// The picture before `unit` may last so long that its segment would be longer than the playlist allows.
+    fn pause(&mut self, unit: &AccessUnit) -> Result<(), SegmenterError> {
+        let limit = self.limit.unwrap_or(FIRST_LIMIT);
+        let Some(epoch) = &mut self.epoch else { return Ok(()) };
+        if unit.dts + epoch.shift - epoch.video.segment_start() <= limit {
+            return Ok(());
+        }
+        // Nothing is lost by a break at a keyframe, nor is there another way where that picture alone is too long.
+        if unit.key || unit.dts - epoch.video.last_input() > limit {
+            return self.close_epoch();
+        }
+        if let Some((dts, pts, key)) = epoch.video.pending() {
+            epoch.video.end_segment(&mut self.out)?;
+            let seq = epoch.video.begin_segment(dts, key);
+            if let Some(audio) = &mut epoch.audio {
+                audio.boundary(seq, pts);
+            }
+        }
+        Ok(())
     }
 
     fn audio_unit(&mut self, unit: AccessUnit) -> Result<(), SegmenterError> {

@@ -295,6 +295,23 @@ fn gops_of_any_length_give_segments_that_the_playlist_can_carry() {
 }
 
 #[test]
+fn a_pause_of_the_publisher_makes_no_segment_that_the_playlist_cannot_carry() {
+    // At a keyframe it is a break; within a group of pictures the segment ends before the picture that lasts.
+    for (at, pause, keys, breaks) in [(100, 2_500, 4, 1), (100, 700, 4, 1), (90, 2_000, 4, 0), (60, 500, 4, 0)] {
+        let time = |n: i64| n * 40 + if n >= at { pause } else { 0 };
+        let pictures = (0..200).map(|n| picture(time(n), n % 50 == 0));
+        let stream = std::iter::once(started(None)).chain(pictures).chain([IngestEvent::Ended { clean: true }]);
+        let events = run(&mut Segmenter::default(), stream);
+        let cut = segments(&events);
+        assert!(cut.iter().all(|(_, duration, _)| *duration < 225_000), "{at} {pause}: {cut:?}");
+        assert_eq!(cut.iter().map(|cut| cut.2).sum::<u32>(), 200, "{at} {pause}: {cut:?}");
+        assert!(cut.len() >= keys && cut.len() <= keys + 1, "{at} {pause}: {cut:?}");
+        let found = events.iter().filter(|event| matches!(event, SegmentEvent::Discontinuity { .. })).count();
+        assert_eq!(found, breaks, "{at} {pause}");
+    }
+}
+
+#[test]
 fn a_stream_without_keyframes_ends_with_a_reason() {
     let mut segmenter = Segmenter::default();
     run(&mut segmenter, [started(None)]);

@@ -84,6 +84,11 @@ impl Video {
         self.segment.bytes
     }
 
+    /// Decoding and presentation time of the unit that waits for the next, in output time, and whether it is a keyframe.
+    pub(super) fn pending(&self) -> Option<(i64, i64, bool)> {
+        self.pending.as_ref().map(|unit| (unit.dts, unit.pts, unit.key))
+    }
+
     /// Duration of the newest unit that was written.
     pub(super) fn last_duration(&self) -> i64 {
         self.last_duration

@@ -38,8 +38,8 @@ pub enum IntakeError {
 
 /// State of one publication.
 pub struct Intake {
-    /// Of both tracks.
-    clock: Unwrap<32>,
+    /// Of both tracks. The specification has 32 bits, FFmpeg sends 31; what differs in the last bit alone is the same time to both.
+    clock: Unwrap<31>,
     tracks: Tracks,
     /// The first picture since the last closed start at which only an open one is possible.
     open_since: Option<i64>,

@@ -11,6 +11,8 @@
 //! is not ours. Whoever has no key or the wrong passphrase is refused in the handshake, with a code that says why.
 
 mod adts;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod intake;
 #[cfg(test)]
 mod intake_tests;

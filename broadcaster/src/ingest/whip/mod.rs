@@ -13,6 +13,8 @@
 //! HLS player takes.
 
 mod clock;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod intake;
 #[cfg(test)]
 mod intake_tests;
