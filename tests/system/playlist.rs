@@ -1,7 +1,7 @@
 //! A stream's playlists over time, read by a strict parser, and the segments that they named.
 
 use crate::http;
-use crate::media::{Frame, frames};
+use crate::media::{Frame, frames, play};
 use crate::process::{output, wait_for};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -122,6 +122,18 @@ impl Watch {
     pub(crate) fn until_more(&mut self, more: u64, limit: Duration) {
         let seq = self.newest().map_or(more - 1, |newest| newest + more);
         self.until(seq, limit);
+    }
+
+    /// Fails unless these variants are listed, in any order, with sound, and ffmpeg's own HLS client plays each.
+    pub(crate) fn assert_plays(&self, variants: &[&str]) {
+        let master = self.last.as_ref().unwrap();
+        let mut listed: Vec<_> = master.variants.iter().map(|v| v.name.as_str()).collect();
+        listed.sort_unstable();
+        assert_eq!(listed, variants);
+        for variant in &master.variants {
+            assert!(variant.audio && variant.codecs.contains("mp4a.40.2"), "{}: {}", variant.name, variant.codecs);
+            play(&variant.url, 30);
+        }
     }
 
     /// Fails unless every variant has every segment from the first to the last seen, and none is a gap.

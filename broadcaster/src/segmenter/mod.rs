@@ -186,10 +186,11 @@ impl Segmenter {
         if unit.dts + epoch.shift - epoch.video.segment_start() <= limit {
             return Ok(());
         }
-        // Nothing is lost by a break at a keyframe, nor is there another way where that picture alone is too long.
-        if unit.key || unit.dts - epoch.video.last_input() > limit {
+        // That picture alone is too long: it is shown for a moment, and a break follows.
+        if unit.dts - epoch.video.last_input() > limit {
             return self.close_epoch();
         }
+        // Sound may have gone on: it is cut at the same place, and none of it is lost.
         if let Some((dts, pts, key)) = epoch.video.pending() {
             epoch.video.end_segment(&mut self.out)?;
             let seq = epoch.video.begin_segment(dts, key);

@@ -296,12 +296,20 @@ fn gops_of_any_length_give_segments_that_the_playlist_can_carry() {
 
 #[test]
 fn a_pause_of_the_publisher_makes_no_segment_that_the_playlist_cannot_carry() {
-    // At a keyframe it is a break; within a group of pictures the segment ends before the picture that lasts.
-    for (at, pause, keys, breaks) in [(100, 2_500, 4, 1), (100, 700, 4, 1), (90, 2_000, 4, 0), (60, 500, 4, 0)] {
+    // The segment ends before the picture that lasts; one that lasts too long for any segment is followed by a break. Sound goes on.
+    for (at, pause, keys, breaks) in [(100, 2_500, 4, 1), (100, 700, 4, 0), (90, 2_000, 4, 0), (60, 500, 4, 0)] {
         let time = |n: i64| n * 40 + if n >= at { pause } else { 0 };
-        let pictures = (0..200).map(|n| picture(time(n), n % 50 == 0));
-        let stream = std::iter::once(started(None)).chain(pictures).chain([IngestEvent::Ended { clean: true }]);
-        let events = run(&mut Segmenter::default(), stream);
+        let pictures = (0..200).map(|n| (time(n), picture(time(n), n % 50 == 0)));
+        let mut timed: Vec<_> = pictures.chain((0..(8_000 + pause) / 20).map(|n| (n * 20, sound(n * 20)))).collect();
+        timed.sort_by_key(|(time, _)| *time);
+        let stream =
+            std::iter::once(started(Some(audio_track(51_200)))).chain(timed.into_iter().map(|(_, event)| event));
+        let events = run(&mut Segmenter::default(), stream.chain([IngestEvent::Ended { clean: true }]));
+        if breaks == 0 {
+            let sounds = audio_segments(&events);
+            assert!(sounds.iter().all(|(_, duration)| *duration < 225_000), "{at} {pause}: {sounds:?}");
+            assert!(contiguous(&samples(&events, TrackKind::Audio)), "{at} {pause}");
+        }
         let cut = segments(&events);
         assert!(cut.iter().all(|(_, duration, _)| *duration < 225_000), "{at} {pause}: {cut:?}");
         assert_eq!(cut.iter().map(|cut| cut.2).sum::<u32>(), 200, "{at} {pause}: {cut:?}");
