@@ -85,10 +85,13 @@ impl Ladder {
     /// A segment of the source begins. One that cannot be decoded alone has no renditions.
     pub(crate) fn begin(&mut self, seq: u64, independent: bool) {
         self.abandon();
-        match self.profiles.is_empty() {
-            true => {}
-            false if independent => self.open(seq),
-            false => gap(&self.origin, &self.status, &self.profiles, seq),
+        if self.profiles.is_empty() {
+            return;
+        }
+        if independent {
+            self.open(seq);
+        } else {
+            gap(&self.origin, &self.status, &self.profiles, seq);
         }
     }
 
