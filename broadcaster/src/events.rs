@@ -21,6 +21,16 @@ pub enum TrackKind {
     Audio,
 }
 
+impl TrackKind {
+    /// The one that this is not.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Video => Self::Audio,
+            Self::Audio => Self::Video,
+        }
+    }
+}
+
 /// One coded picture or one AAC frame, as the publisher sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessUnit {

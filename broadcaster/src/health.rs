@@ -193,11 +193,15 @@ impl Health {
             ));
         }
         let settled = self.began.is_some_and(|began| began + WINDOW <= now);
-        if settled && self.last[0].is_some() && view.fps < LOW_FPS {
+        if settled && self.last[0].is_some() && view.fps == 0.0 && view.audio_bitrate > 0 {
+            said.push("no picture arrives any more: viewers see the last keyframe, with the sound".to_owned());
+        } else if settled && self.last[0].is_some() && view.fps < LOW_FPS {
             said.push(format!("{:.1} pictures a second arrive: motion will not be smooth", view.fps));
         }
         if settled && self.last[1].is_some() && view.audio_bitrate == 0 {
-            said.push("no sound arrives any more, though the stream has a track for it".to_owned());
+            said.push(
+                "no sound arrives any more, though the stream has a track for it: viewers hear silence".to_owned(),
+            );
         }
         if self.jumps > 0 {
             said.push(format!(
@@ -305,6 +309,14 @@ mod tests {
             mute.send(TrackKind::Video, n * 3600, n % 50 == 0, 10_000);
         }
         assert!(said(&mute).starts_with("no sound"));
+
+        let mut blind = Encoder::new(50);
+        blind.run(10, |_| 0, |_| 0);
+        for n in 250..500 {
+            blind.now += Duration::from_millis(40);
+            blind.send(TrackKind::Audio, n * 3600, true, 100);
+        }
+        assert!(said(&blind).starts_with("no picture"));
 
         let mut jump = Encoder::new(50);
         jump.run(10, |_| 0, |_| 0);

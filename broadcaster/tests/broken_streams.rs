@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Line, counts, decode_errors, push};
+use millrace_broadcaster::ingest::aac;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// What is published, and what must come of it.
 struct Case {
@@ -35,7 +37,7 @@ const USUAL: Case = Case {
     target: 2,
 };
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     USUAL,
     Case { name: "every picture a keyframe", video: &["-g", "1"], ..USUAL },
     Case {
@@ -80,14 +82,28 @@ const CASES: [Case; 11] = [
         ..USUAL
     },
     Case { name: "the clock wraps at 31 bits, as FFmpeg's does", output: &["-output_ts_offset", "2147480"], ..USUAL },
-    Case { name: "sound three seconds late", sound: "3", ..USUAL },
+    Case { name: "sound three seconds late", sound: "3", output: &["-t", "8"], ..USUAL },
+    Case {
+        name: "the picture stops after four seconds, and comes back eight later",
+        seconds: 16,
+        output: &["-bsf:v", "noise=drop=between(n\\,100\\,299)"],
+        pictures: 200 + 38, // stills
+        ..USUAL
+    },
+    Case {
+        name: "the sound stops after four seconds, and comes back eight later",
+        seconds: 16,
+        output: &["-bsf:a", "noise=drop=between(n\\,188\\,562)"],
+        pictures: 400,
+        ..USUAL
+    },
     Case { name: "uneven pictures", output: &["-bsf:v", "setts=ts=TS+mod(N\\,3)*12"], ..USUAL },
 ];
 
 #[tokio::test]
 async fn whatever_its_clock_and_keyframes_do_a_stream_plays() {
     println!(
-        "| stream | pictures sent | played | discontinuities | target duration |\n| --- | --- | --- | --- | --- |"
+        "| stream | pictures encoded | played | discontinuities | target duration |\n| --- | --- | --- | --- | --- |"
     );
     for case in CASES {
         let line = Line::start().await;
@@ -116,8 +132,40 @@ async fn whatever_its_clock_and_keyframes_do_a_stream_plays() {
         let longest =
             source.lines().filter_map(|line| line.strip_prefix("#EXTINF:")?.trim_end_matches(',').parse().ok());
         assert!(longest.fold(0.0, f64::max).round() <= case.target as f64, "{}: {source}", case.name);
+        let audio = line.get("/live/demo/audio/index.m3u8").await.text;
+        assert!(!audio.contains("#EXT-X-GAP"), "{}: {audio}", case.name);
         let errors = decode_errors(&line.http("/live/demo/master.m3u8")).await;
         assert!(errors.is_empty(), "{}: {errors}", case.name);
         line.stop().await;
+    }
+}
+
+/// Ten frames of silence in ADTS, for every channel configuration that has one, are decoded by FFmpeg to what it should last.
+#[test]
+fn silence_is_what_decoders_take_for_it() {
+    const INDEX_48K: u8 = 3;
+    for (configuration, channels) in [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6)] {
+        let frame = aac::silence(&[2 << 3 | INDEX_48K >> 1, (INDEX_48K & 1) << 7 | configuration << 3]).unwrap();
+        let length = frame.len() + 7;
+        let header = [
+            0xFF,
+            0xF1,
+            1 << 6 | INDEX_48K << 2 | configuration >> 2,
+            (configuration & 3) << 6 | (length >> 11) as u8,
+            (length >> 3) as u8,
+            (length << 5) as u8 | 0x1F,
+            0xFC,
+        ];
+        let file = std::env::temp_dir().join(format!("silence-{configuration}-{}.aac", std::process::id()));
+        std::fs::write(&file, [&header[..], &frame].concat().repeat(10)).unwrap();
+        let ffmpeg = Command::new("ffmpeg")
+            .args(["-v", "warning", "-xerror", "-i", file.to_str().unwrap(), "-f", "s16le", "-"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let said = String::from_utf8_lossy(&ffmpeg.stderr);
+        assert!(ffmpeg.status.success() && !said.contains("rror"), "{configuration}: {said}");
+        assert_eq!(ffmpeg.stdout, vec![0; 10 * 1024 * 2 * channels], "{configuration}: {said}");
     }
 }

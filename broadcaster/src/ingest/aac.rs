@@ -1,4 +1,4 @@
-//! The AudioSpecificConfig of AAC: rate, channels and frame length. Nothing is decoded.
+//! The AudioSpecificConfig of AAC: rate, channels and frame length, and a frame of silence for it. Nothing is decoded.
 
 use bytes::Bytes;
 use millrace_media::cmaf::AudioTrack;
@@ -33,6 +33,41 @@ pub fn frame_samples(config: &[u8]) -> i64 {
     read(config).map_or(1024, |(_, _, samples)| samples)
 }
 
+/// One raw frame of silence for a track with this configuration; `None` where its channels are laid out in no common way.
+pub fn silence(config: &[u8]) -> Option<Bytes> {
+    // Syntactic elements by channel configuration, table 1.19: single and low-frequency ones have one channel, pairs have two.
+    const SINGLE: u32 = 0;
+    const PAIR: u32 = 1;
+    const LOW: u32 = 3;
+    const END: u32 = 7;
+    let elements: &[u32] = match read(config).ok()?.1 {
+        1 => &[SINGLE],
+        2 => &[PAIR],
+        3 => &[SINGLE, PAIR],
+        4 => &[SINGLE, PAIR, SINGLE],
+        5 => &[SINGLE, PAIR, PAIR],
+        6 => &[SINGLE, PAIR, PAIR, LOW],
+        _ => return None,
+    };
+    let mut frame = Frame::default();
+    for (index, &element) in elements.iter().enumerate() {
+        let tag = elements[..index].iter().filter(|&&before| before == element).count() as u32;
+        frame.put(element, 3);
+        frame.put(tag, 4);
+        if element == PAIR {
+            frame.put(0, 1); // each channel with its own window
+            frame.put(0, CHANNEL_BITS);
+        }
+        // Gain, a long sine window and no scale factor bands, so no spectrum; no pulses, noise shaping or gain control.
+        frame.put(0, CHANNEL_BITS);
+    }
+    frame.put(END, 3);
+    Some(frame.bytes.into())
+}
+
+/// Of a channel without spectrum, ISO/IEC 14496-3 tables 4.50 and 4.6: gain, window and its shape, bands, prediction, three tools.
+const CHANNEL_BITS: usize = 8 + (1 + 2 + 1) + 6 + 1 + 3;
+
 fn read(config: &[u8]) -> Result<(u32, u8, i64), AacError> {
     let mut bits = Bits { bytes: config, at: 0 };
     let mut object = bits.object_type()?;
@@ -50,6 +85,27 @@ fn read(config: &[u8]) -> Result<(u32, u8, i64), AacError> {
     match CHANNELS.get(channels) {
         Some(&channels) if channels > 0 => Ok((sample_rate, channels, samples)),
         _ => Err(AacError::Reserved),
+    }
+}
+
+/// Bits as they are written.
+#[derive(Default)]
+struct Frame {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Frame {
+    fn put(&mut self, value: u32, bits: usize) {
+        for bit in (0..bits).rev() {
+            if self.count.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= ((value >> bit & 1) as u8) << (7 - self.count % 8);
+            }
+            self.count += 1;
+        }
     }
 }
 

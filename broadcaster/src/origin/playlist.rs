@@ -64,12 +64,14 @@ fn bandwidth(rendition: &Rendition, source: &Rendition) -> (u64, u64) {
     }
 }
 
-/// The media playlist of a rendition; `None` while it has nothing to list. The flag says that it has ended.
+/// The media playlist of a rendition; `None` while it has nothing to list. One that was never made has gaps to list. The flag says
+/// that it has ended.
 pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String, bool)> {
     let target = stream.target?;
     let (entries, ended) = stream.entries(name, now);
-    // Gaps before the first segment name its init too, since one must come before any of them.
-    let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)))?;
+    entries.first()?;
+    // Gaps before the first segment name its init too. Where there are only gaps, players fetch nothing.
+    let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)));
     let folder = |of: &str| if of == name { String::new() } else { format!("../{of}/") };
     let tag = &stream.tag;
     let mut text = header(stream.is_independent(name));
@@ -81,10 +83,10 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String
         if slot.discontinuity {
             text.push_str("#EXT-X-DISCONTINUITY\n");
         }
-        let init = segment.map_or(current.unwrap_or(first_init), |segment| (of, segment.init));
-        if current != Some(init) || slot.discontinuity {
-            let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}init-{}.mp4?v={tag}\"", folder(init.0), init.1);
-            current = Some(init);
+        let init = segment.map(|segment| (of, segment.init)).or(current).or(first_init);
+        if let Some((of, id)) = init.filter(|_| init != current || slot.discontinuity) {
+            let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}init-{id}.mp4?v={tag}\"", folder(of));
+            current = init;
         }
         let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
         if segment.is_none() {

@@ -117,6 +117,24 @@ fn a_declared_gap_is_listed_and_stays_one() {
 }
 
 #[test]
+fn a_rendition_that_is_never_made_has_a_playlist_of_gaps() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    assert_eq!(bench.playlist("360p"), "", "it may still come: players wait");
+    bench.stream.gap("360p", 0);
+    bench.source(1, 2.0);
+    bench.stream.gap("360p", 1);
+    assert_eq!(bench.listed("360p"), ["-0", "-1"]);
+    assert!(!bench.playlist("360p").contains("#EXT-X-MAP"));
+    bench.source(2, 2.0);
+    bench.rendition(2);
+    assert_eq!(bench.listed("360p"), ["-0", "-1", "2"]);
+    assert!(bench.playlist("360p").contains("#EXT-X-MAP"));
+    bench.stream.end(true, bench.now);
+    assert!(bench.playlist("360p").contains("#EXT-X-ENDLIST"));
+}
+
+#[test]
 fn a_new_attempt_replaces_an_unfinished_segment_only() {
     let mut bench = Bench::new();
     bench.source(0, 2.0);

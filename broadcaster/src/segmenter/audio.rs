@@ -120,15 +120,16 @@ impl Audio {
         Ok(())
     }
 
-    /// Takes what is left of this epoch and ends all its segments.
+    /// Takes what is left of this epoch, up to `past` ticks after video, and ends all its segments.
     pub(super) fn finish(
         &mut self,
         held: &mut VecDeque<AccessUnit>,
         shift: i64,
         video: i64,
+        past: i64,
         out: &mut Vec<SegmentEvent>,
     ) -> Result<(), SegmenterError> {
-        self.take_until(held, shift, video, video + TIMELINE_JUMP, out)?;
+        self.take_until(held, shift, video, video + past, out)?;
         while let Some(&(seq, _)) = self.boundaries.front() {
             self.begin_segment(seq, out)?;
         }

@@ -5,6 +5,8 @@
 //! Where no IDR comes in time, it ends without one: the source plays on, and what follows until the next IDR has no renditions,
 //! since nobody could decode it alone.
 //!
+//! Where one of two tracks stops, the last keyframe or silence stands in for it, so that the other plays on.
+//!
 //! A sample is written once the next one has shown its duration, so each track is one access unit behind its publisher.
 //!
 //! Times. Each *epoch* (from the start, or from a discontinuity, to the next) begins with an IDR, whose decoding time becomes
@@ -13,8 +15,10 @@
 //! | file | what |
 //! | --- | --- |
 //! | `mod` | epochs, discontinuities, what cuts a segment |
+//! | `absence` | what stands in for a track that has stopped |
 //! | `video`, `audio` | samples into parts, parts into segments |
 
+mod absence;
 mod audio;
 mod video;
 
@@ -22,6 +26,7 @@ mod video;
 mod tests;
 
 use crate::events::{AccessUnit, IngestEvent, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
+use absence::Absence;
 use audio::Audio;
 use millrace_media::cmaf::{self, AudioTrack, CmafError, Track, VideoTrack};
 use std::collections::VecDeque;
@@ -64,6 +69,7 @@ pub enum SegmenterError {
 pub struct Segmenter {
     video: Option<VideoTrack>,
     audio: Option<AudioTrack>,
+    absence: Absence,
     epoch: Option<Epoch>,
     /// The epoch of a stream without video.
     alone: Option<Alone>,
@@ -103,23 +109,38 @@ impl Segmenter {
     pub fn push(&mut self, now_ms: i64, event: IngestEvent) -> Result<Vec<SegmentEvent>, SegmenterError> {
         match event {
             IngestEvent::Started { video, audio, .. } => {
+                if let Some(track) = &audio {
+                    self.absence.new_audio(track);
+                }
                 (self.video, self.audio) = (video, audio);
                 self.broken = true;
             }
-            IngestEvent::Unit(unit) if unit.track == TrackKind::Video => self.video_unit(now_ms, unit)?,
-            IngestEvent::Unit(unit) if self.video.is_some() => self.audio_unit(unit)?,
-            IngestEvent::Unit(unit) => self.sound_alone(now_ms, unit)?,
+            IngestEvent::Unit(unit) => {
+                let patience = self.limit().min(TIMELINE_JUMP);
+                let (stand_ins, of_use) = self.absence.note(&unit, patience);
+                if !of_use {
+                    self.wait_for_key(&unit)?;
+                } else if unit.key && unit.track == TrackKind::Video {
+                    self.waiting_since = None;
+                }
+                for unit in stand_ins.into_iter().chain(of_use.then_some(unit)) {
+                    self.unit(now_ms, unit)?;
+                }
+            }
             IngestEvent::VideoConfig(track) => {
                 self.close_epoch()?;
+                self.absence.new_video();
                 self.video = Some(track);
             }
             IngestEvent::AudioConfig(track) if self.video.is_none() => {
                 self.close_epoch()?;
+                self.absence.new_audio(&track);
                 self.audio = Some(track);
             }
             IngestEvent::AudioConfig(track) => {
                 // Audio of the new configuration waits for the next keyframe: all tracks break at the same segment.
                 self.broken = true;
+                self.absence.new_audio(&track);
                 self.audio = Some(track);
                 if let Some(Epoch { shift, video, audio: Some(audio) }) = &mut self.epoch {
                     audio.close(&mut self.held, *shift, video.last_input(), &mut self.out)?;
@@ -134,6 +155,19 @@ impl Segmenter {
         Ok(std::mem::take(&mut self.out))
     }
 
+    /// Longest segment for now, ticks.
+    fn limit(&self) -> i64 {
+        self.limit.unwrap_or(FIRST_LIMIT)
+    }
+
+    fn unit(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
+        match unit.track {
+            TrackKind::Video => self.video_unit(now_ms, unit),
+            TrackKind::Audio if self.video.is_some() => self.audio_unit(unit),
+            TrackKind::Audio => self.sound_alone(now_ms, unit),
+        }
+    }
+
     fn video_unit(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
         if let Some(epoch) = &self.epoch
             && (unit.dts - epoch.video.last_input()).abs() > TIMELINE_JUMP
@@ -141,24 +175,24 @@ impl Segmenter {
             self.close_epoch()?;
         }
         self.pause(&unit)?;
+        let limit = self.limit();
         let broken = self.broken || self.epoch.is_none();
         if broken && unit.key {
             return self.open_epoch(now_ms, unit);
         }
         // Pictures between a break and the next IDR can be decoded by nobody; the old epoch goes on when only audio broke.
         let Some(epoch) = &mut self.epoch else {
-            let seconds = (unit.dts - *self.waiting_since.get_or_insert(unit.dts)) / TICKS_PER_SECOND;
-            return if seconds > MAX_GOP_SECONDS { Err(SegmenterError::NoKeyframe(seconds)) } else { Ok(()) };
+            return self.wait_for_key(&unit);
         };
         let dts = unit.dts + epoch.shift;
         epoch.video.flush_pending(dts, &mut self.out)?;
         let elapsed = dts - epoch.video.segment_start();
         let since_key = epoch.video.since_key(dts);
-        let limit = self.limit.unwrap_or(FIRST_LIMIT);
         let cut = if unit.key {
             self.longest_gop = self.longest_gop.max(since_key);
             // An encoder that adds keyframes at scene cuts would now and then make a segment that the playlist cannot carry.
-            let next_too_long = self.limit.is_some() && elapsed >= SEGMENT_LEAST && elapsed + self.longest_gop > limit;
+            let next = self.absence.next_still().unwrap_or(self.longest_gop);
+            let next_too_long = self.limit.is_some() && elapsed >= SEGMENT_LEAST && elapsed + next > limit;
             elapsed + SEGMENT_SLACK >= SEGMENT_TARGET || next_too_long
         } else {
             if since_key / TICKS_PER_SECOND > MAX_GOP_SECONDS {
@@ -179,16 +213,23 @@ impl Segmenter {
         epoch.release_audio(&mut self.held, &mut self.out)
     }
 
+    /// A picture is dropped.
+    fn wait_for_key(&mut self, unit: &AccessUnit) -> Result<(), SegmenterError> {
+        let seconds = (unit.dts - *self.waiting_since.get_or_insert(unit.dts)) / TICKS_PER_SECOND;
+        if seconds > MAX_GOP_SECONDS { Err(SegmenterError::NoKeyframe(seconds)) } else { Ok(()) }
+    }
+
     /// The picture before `unit` may last so long that its segment would be longer than the playlist allows.
     fn pause(&mut self, unit: &AccessUnit) -> Result<(), SegmenterError> {
-        let limit = self.limit.unwrap_or(FIRST_LIMIT);
+        let limit = self.limit();
         let Some(epoch) = &mut self.epoch else { return Ok(()) };
         if unit.dts + epoch.shift - epoch.video.segment_start() <= limit {
             return Ok(());
         }
         // That picture alone is too long: it is shown for a moment, and a break follows.
         if unit.dts - epoch.video.last_input() > limit {
-            return self.close_epoch();
+            let shown = epoch.video.last_duration();
+            return self.close_epoch_with(shown);
         }
         // Sound may have gone on: it is cut at the same place, and none of it is lost.
         if let Some((dts, pts, key)) = epoch.video.pending() {
@@ -234,9 +275,14 @@ impl Segmenter {
 
     /// Writes all that is complete. The epoch is over; its successor waits for an IDR.
     fn close_epoch(&mut self) -> Result<(), SegmenterError> {
+        self.close_epoch_with(TIMELINE_JUMP)
+    }
+
+    /// The same with sound up to so many ticks past the last picture.
+    fn close_epoch_with(&mut self, sound: i64) -> Result<(), SegmenterError> {
         self.broken = true;
         if let Some(mut alone) = self.alone.take() {
-            alone.audio.finish(&mut self.held, alone.shift, alone.last, &mut self.out)?;
+            alone.audio.finish(&mut self.held, alone.shift, alone.last, sound, &mut self.out)?;
             self.next_seq = alone.audio.seq() + 1;
             self.next_base = Some(alone.audio.end());
         }
@@ -244,7 +290,7 @@ impl Segmenter {
         epoch.video.flush_last(&mut self.out)?;
         epoch.video.end_segment(&mut self.out)?;
         if let Some(audio) = &mut epoch.audio {
-            audio.finish(&mut self.held, epoch.shift, epoch.video.last_input(), &mut self.out)?;
+            audio.finish(&mut self.held, epoch.shift, epoch.video.last_input(), sound, &mut self.out)?;
         }
         self.next_seq = epoch.video.seq() + 1;
         let audio_end = epoch.audio.as_ref().map_or(0, Audio::end);
@@ -258,7 +304,7 @@ impl Segmenter {
             epoch.video.flush_pending(unit.dts + epoch.shift, &mut self.out)?;
         }
         self.close_epoch()?;
-        (self.broken, self.waiting_since) = (false, None);
+        self.broken = false;
         let base = self.next_base.unwrap_or(START);
         let shift = base - unit.dts;
         if self.next_base.is_some() {

@@ -296,8 +296,8 @@ fn gops_of_any_length_give_segments_that_the_playlist_can_carry() {
 
 #[test]
 fn a_pause_of_the_publisher_makes_no_segment_that_the_playlist_cannot_carry() {
-    // The segment ends before the picture that lasts; one that lasts too long for any segment is followed by a break. Sound goes on.
-    for (at, pause, keys, breaks) in [(100, 2_500, 4, 1), (100, 700, 4, 0), (90, 2_000, 4, 0), (60, 500, 4, 0)] {
+    // The segment ends before the picture that lasts. Sound goes on, and a still stands in for pictures that are too late for it.
+    for (at, pause, cuts, stills) in [(100, 2_500, 5, 12), (100, 700, 5, 0), (90, 2_000, 5, 0), (60, 500, 5, 0)] {
         let time = |n: i64| n * 40 + if n >= at { pause } else { 0 };
         let pictures = (0..200).map(|n| (time(n), picture(time(n), n % 50 == 0)));
         let mut timed: Vec<_> = pictures.chain((0..(8_000 + pause) / 20).map(|n| (n * 20, sound(n * 20)))).collect();
@@ -305,18 +305,83 @@ fn a_pause_of_the_publisher_makes_no_segment_that_the_playlist_cannot_carry() {
         let stream =
             std::iter::once(started(Some(audio_track(51_200)))).chain(timed.into_iter().map(|(_, event)| event));
         let events = run(&mut Segmenter::default(), stream.chain([IngestEvent::Ended { clean: true }]));
-        if breaks == 0 {
-            let sounds = audio_segments(&events);
-            assert!(sounds.iter().all(|(_, duration)| *duration < 225_000), "{at} {pause}: {sounds:?}");
-            assert!(contiguous(&samples(&events, TrackKind::Audio)), "{at} {pause}");
-        }
+        let sounds = audio_segments(&events);
+        assert!(sounds.iter().all(|(_, duration)| *duration < 225_000), "{at} {pause}: {sounds:?}");
+        assert!(contiguous(&samples(&events, TrackKind::Audio)), "{at} {pause}");
         let cut = segments(&events);
         assert!(cut.iter().all(|(_, duration, _)| *duration < 225_000), "{at} {pause}: {cut:?}");
-        assert_eq!(cut.iter().map(|cut| cut.2).sum::<u32>(), 200, "{at} {pause}: {cut:?}");
-        assert!(cut.len() >= keys && cut.len() <= keys + 1, "{at} {pause}: {cut:?}");
-        let found = events.iter().filter(|event| matches!(event, SegmentEvent::Discontinuity { .. })).count();
-        assert_eq!(found, breaks, "{at} {pause}");
+        assert_eq!(cut.iter().map(|cut| cut.2).sum::<u32>(), 200 + stills, "{at} {pause}: {cut:?}");
+        assert!((cuts - 1..=cuts).contains(&cut.len()), "{at} {pause}: {cut:?}");
+        assert!(!events.iter().any(|event| matches!(event, SegmentEvent::Discontinuity { .. })), "{at} {pause}");
     }
+}
+
+/// Pictures every 40 ms with a keyframe every two seconds, and sound every 20 ms, interleaved, where `has` keeps them.
+fn both(seconds: i64, has: impl Fn(TrackKind, i64) -> bool) -> Vec<IngestEvent> {
+    let pair = |ms: i64| {
+        let video = (ms % 40 == 0 && has(TrackKind::Video, ms)).then(|| picture(ms, ms % 2000 == 0));
+        let audio = has(TrackKind::Audio, ms).then(|| sound(ms));
+        video.into_iter().chain(audio)
+    };
+    std::iter::once(started(Some(audio_track(51_200))))
+        .chain((0..seconds * 50).map(|n| n * 20).flat_map(pair))
+        .collect()
+}
+
+#[test]
+fn where_one_track_stops_something_stands_in_for_it_until_it_comes_back() {
+    for (gone, from, until) in [
+        (TrackKind::Video, 5_000, 13_700),
+        (TrackKind::Audio, 5_000, 13_700),
+        (TrackKind::Video, 5_000, 20_000),
+        (TrackKind::Audio, 0, 20_000),
+    ] {
+        let mut stream = both(20, |track, ms| track != gone || !(from..until).contains(&ms));
+        stream.push(IngestEvent::Ended { clean: true });
+        let events = run(&mut Segmenter::default(), stream);
+        let case = format!("{gone:?} {from} {until}");
+        let (video, audio) = (segments(&events), audio_segments(&events));
+        assert!(video.len() >= 9, "{case}: {video:?}");
+        assert!(video.iter().all(|(_, duration, _)| *duration < 225_000), "{case}: {video:?}");
+        assert!(audio.iter().all(|(_, duration)| (1..225_000).contains(duration)), "{case}: {audio:?}");
+        assert_eq!(
+            video.iter().map(|s| s.0).collect::<Vec<_>>(),
+            audio.iter().map(|s| s.0).collect::<Vec<_>>(),
+            "{case}"
+        );
+        assert!(!events.iter().any(|event| matches!(event, SegmentEvent::Discontinuity { .. })), "{case}");
+        assert!(
+            events.iter().all(|event| !matches!(event, SegmentEvent::VideoSegmentEnd { independent: false, .. })),
+            "{case}"
+        );
+        for track in [TrackKind::Video, TrackKind::Audio] {
+            let samples = samples(&events, track);
+            assert!(contiguous(&samples), "{case}: {track:?}");
+            let rate = if track == TrackKind::Video { 90_000 } else { 51_200 };
+            let played: i64 = samples.iter().map(|sample| i64::from(sample.duration)).sum::<i64>() * 1000 / rate;
+            // What is not yet stood in for at the end is less than the patience.
+            assert!((17_500..20_300).contains(&played), "{case}: {track:?} {played}");
+        }
+        let stood_in = samples(&events, gone).iter().filter(|sample| sample.key && sample.data.len() != 3).count();
+        assert!(stood_in > 30, "{case}: {stood_in}");
+    }
+}
+
+#[test]
+fn pictures_that_come_back_late_are_shown_from_a_keyframe_past_what_stood_in() {
+    // Ten seconds without pictures; then they come, three seconds behind for ever.
+    let pictures = (0..2000).map(|n| (n * 40 + if n < 125 { 0 } else { 3_000 }, n * 40));
+    let pictures =
+        pictures.filter(|(_, ms)| !(5_000..15_000).contains(ms)).map(|(at, ms)| (at, picture(ms, ms % 2000 == 0)));
+    let mut timed: Vec<_> = pictures.chain((0..4_000).map(|n| (n * 20, sound(n * 20)))).collect();
+    timed.sort_by_key(|(at, _)| *at);
+    let stream = std::iter::once(started(Some(audio_track(51_200)))).chain(timed.into_iter().map(|(_, event)| event));
+    let events = run(&mut Segmenter::default(), stream);
+    let samples = samples(&events, TrackKind::Video);
+    assert!(contiguous(&samples));
+    let shown = samples.iter().filter(|sample| sample.duration == 3600).count();
+    assert!(shown > 1_600, "{shown}");
+    assert!(segments(&events).iter().all(|(_, duration, _)| *duration < 225_000));
 }
 
 #[test]
@@ -328,6 +393,9 @@ fn a_stream_without_keyframes_ends_with_a_reason() {
     let mut never = Segmenter::default();
     run(&mut never, [started(None)]);
     assert!((0..2000).any(|n| never.push(0, picture(n * 40, false)).is_err()));
+    let mut again = Segmenter::default();
+    let stream = both(80, |track, ms| track == TrackKind::Audio || ms < 2_000 || ms > 7_000 && ms % 2000 != 0);
+    assert!(stream.into_iter().any(|event| again.push(0, event).is_err()), "not after they stopped once either");
 }
 
 #[test]
@@ -367,9 +435,11 @@ fn sound_alone_is_cut_every_two_seconds_until_pictures_join_it() {
             assert!((date - 1_000_000 - n as i64 * 2_000).abs() < 30, "{alone:?}");
         }
         // The camera comes on.
+        events.extend(run(&mut segmenter, [IngestEvent::VideoConfig(video_track())]));
         let pictures = (0..100).map(|n| picture(16_000 + n * 40, n % 50 == 10));
-        events.extend(run(&mut segmenter, std::iter::once(IngestEvent::VideoConfig(video_track())).chain(pictures)));
-        events.extend(run(&mut segmenter, (until(11_000)..until(15_000)).map(frame)));
+        let mut both: Vec<_> = pictures.chain((until(11_000)..until(15_000)).map(frame)).collect();
+        both.sort_by_key(|event| if let IngestEvent::Unit(unit) = event { unit.dts } else { 0 });
+        events.extend(run(&mut segmenter, both));
         events.extend(run(&mut segmenter, [IngestEvent::Ended { clean: true }]));
         assert_eq!(segments(&events).iter().map(|s| s.0).collect::<Vec<_>>(), [6, 7]);
         assert_eq!(audio_segments(&events).iter().map(|s| s.0).collect::<Vec<_>>(), (0..8).collect::<Vec<_>>());
