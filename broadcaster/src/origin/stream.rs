@@ -23,6 +23,9 @@ pub const AUDIO: &str = "audio";
 /// Segments listed: 20 s at the usual 2 s, well over the three target durations that RFC 8216 asks of a live playlist, and
 /// enough for a player to pause a little.
 pub const WINDOW: usize = 10;
+/// A segment of a rendition that is so many behind the source's newest is not waited for any more: three are then still listed, and
+/// RFC 8216 lets no live playlist list less.
+const TOO_LATE: u64 = WINDOW as u64 - 3;
 /// A publisher that vanished may come back for so long before its playlists end, unless the configuration says otherwise.
 pub const LINGER: Duration = Duration::from_secs(10);
 /// A rendition's last segments may come so long after the end of their stream, however it ended.
@@ -379,6 +382,12 @@ impl Stream {
         self.slots.push_back(slot);
         self.next_number += 1;
         self.finish_segment(name, number, None)?;
+        if let Some(late) = self.next_number.checked_sub(TOO_LATE + 1) {
+            let names: Vec<String> = self.renditions.keys().cloned().collect();
+            for name in names {
+                self.gap(&name, late); // unless it is finished
+            }
+        }
         self.delist(self.next_number.saturating_sub(WINDOW as u64), now);
         self.evict(now);
         Ok(())

@@ -135,6 +135,22 @@ fn a_rendition_that_is_never_made_has_a_playlist_of_gaps() {
 }
 
 #[test]
+fn no_playlist_runs_empty_however_late_its_rendition_is() {
+    let mut bench = Bench::new();
+    for number in 0..30 {
+        bench.source(number, 2.0);
+        if number == 20 {
+            bench.rendition(14); // just in time; the one before was given up
+            bench.rendition(13);
+        }
+        let expected = (number + 1).min(WINDOW as u64).saturating_sub(7);
+        assert_eq!(bench.listed("360p").len() as u64, expected + u64::from(number == 20), "{number}");
+    }
+    assert_eq!(bench.listed("360p"), ["-20", "-21", "-22"]);
+    assert!(bench.stream.segment("360p", 13).is_none() && bench.stream.segment("360p", 14).is_some());
+}
+
+#[test]
 fn a_new_attempt_replaces_an_unfinished_segment_only() {
     let mut bench = Bench::new();
     bench.source(0, 2.0);
