@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::relay::Relay;
+use common::relay::{Faults, Relay};
 use common::{Counts, Line, Outcome, counts, decode_errors, lavfi, media, push};
 use sapflow_srt::{Caller, CallerCloseReason, CallerConfig, CallerEvent};
 use std::path::Path;
@@ -153,7 +153,7 @@ async fn a_publisher_that_vanishes_ends_its_stream_within_seconds() {
 #[tokio::test]
 async fn a_path_that_loses_and_swaps_packets_costs_nothing_that_can_be_sent_again() {
     let line = Line::with_passphrase(PASSPHRASE).await;
-    let relay = Relay::new(5).await;
+    let relay = Relay::new(Faults { lost: 5, swapped: 5, ..Faults::default() }).await;
     // The publisher asks for two seconds, and gets them: on a busy machine 200 ms are soon over.
     let url = format!("srt://{}?streamid=secret{SECRET}&latency=2000000&linger=5", relay.outside);
     let path = tokio::spawn(relay.run(line.srt));

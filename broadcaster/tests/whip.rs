@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::relay::Relay;
+use common::relay::{Faults, Relay};
 use common::whip::{Client, KEY, Media, SDP};
 use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
@@ -51,7 +51,8 @@ async fn a_picture_that_changes_its_size_goes_on_behind_a_discontinuity() {
 async fn a_path_that_loses_and_swaps_packets_costs_few_pictures_and_none_is_broken() {
     let line = Line::start().await;
     let media = Media::new(640, 360, 10);
-    let mut client = Client::publish_through(&line, Relay::new(5).await).await;
+    let mut client =
+        Client::publish_through(&line, Relay::new(Faults { lost: 5, swapped: 5, ..Faults::default() }).await).await;
     client.send(&media).await;
     assert_eq!(client.delete(&line).await, 200);
     line.wait_for_end("demo").await;

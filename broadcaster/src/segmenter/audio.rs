@@ -3,7 +3,7 @@
 //! Times count samples: RTMP's milliseconds would make every frame a little too long or too short. Only when the publisher's
 //! clock and the count differ by more than [`RESYNC_MS`] does the count give in, by a hole or by a dropped frame.
 
-use super::{PART_TARGET, SEGMENT_TARGET, START, SegmenterError};
+use super::{PART_TARGET, SEGMENT_TARGET, SegmenterError};
 use crate::events::{AccessUnit, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP};
 use crate::ingest::aac;
 use millrace_media::cmaf::{self, AudioTrack, Sample};
@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 
 /// Less than this between sound and picture is not noticed (ITU-R BT.1359 puts the threshold at 45 to 125 ms).
 const RESYNC_MS: i64 = 100;
-/// Sound may begin so long before the first picture of a stream.
-const EARLY: i64 = START / 2;
+/// Sound may begin so long before the first picture of a stream: its first segment is then still one that a playlist of two seconds
+/// takes, half a second above.
+const EARLY: i64 = TICKS_PER_SECOND / 4;
 /// When video is so far past a boundary, audio that has not reached it is not coming.
 const LAG: i64 = TIMELINE_JUMP;
 

@@ -476,6 +476,16 @@ pub async fn counts(input: &str) -> Counts {
     counts
 }
 
+/// When each picture of an input is shown, seconds.
+pub async fn shown(input: &str) -> Vec<f64> {
+    let args = ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time", "-of", "csv=p=0", input];
+    let output = tokio::time::timeout(PATIENCE, Command::new("ffprobe").args(args).kill_on_drop(true).output());
+    let text = String::from_utf8_lossy(&output.await.expect("ffprobe does not end").unwrap().stdout).into_owned();
+    let mut times: Vec<f64> = text.lines().filter_map(|line| line.trim_end_matches(',').parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
 /// Decodes all of an input and returns what FFmpeg complained about.
 pub async fn decode_errors(input: &str) -> String {
     let args = ["-v", "error", "-i", input, "-map", "0:v:0?", "-map", "0:a:0?", "-f", "null", "-"];
