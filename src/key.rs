@@ -93,7 +93,7 @@ async fn new(
     let hash = keyring::hash(&key);
     store.add_stream_key(hash, name, unix_now_ms()).await?;
     let id = id(hash);
-    let Addresses { rtmp, srt, http } = addresses(node, config);
+    let Addresses { rtmp, rtmps, srt, http } = addresses(node, config);
     let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("http://{http}/whip"));
     let watch = format!("http://{http}/live/{name}/master.m3u8");
     let report = json!({
@@ -101,10 +101,12 @@ async fn new(
         "id": id,
         "key": key,
         "rtmp_url": format!("{rtmp}/{key}"),
+        "rtmps_url": rtmps.as_ref().map(|rtmps| format!("rtmps://{rtmps}/{APP}/{key}")),
         "srt_url": srt.as_ref().map(|srt| format!("srt://{srt}?streamid={key}")),
         "whip_url": whip,
         "hls_url": watch,
     });
+    let rtmps = rtmps.map(|rtmps| format!("RTMPS   rtmps://{rtmps}/{APP}/{key}\n  ")).unwrap_or_default();
     let srt = srt.map(|srt| format!("SRT     srt://{srt}?streamid={key}\n  ")).unwrap_or_default();
     let text = format!(
         "key       {key}\n\
@@ -113,7 +115,7 @@ async fn new(
          The key is shown this once: only its hash is kept. Publish with it by\n\
          \n  \
          RTMP    {rtmp}/{key}\n  \
-         {srt}WHIP    {whip}, with the key as bearer token\n\
+         {rtmps}{srt}WHIP    {whip}, with the key as bearer token\n\
          \n\
          and watch\n\
          \n  \
@@ -168,6 +170,7 @@ fn sheet(row: &StreamKeyRow) -> Sheet {
 /// Where a node takes streams, and HTTP.
 struct Addresses {
     rtmp: String,
+    rtmps: Option<String>,
     srt: Option<String>,
     http: String,
 }
@@ -179,6 +182,7 @@ fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> Addresses {
     struct Ready {
         http: Option<SocketAddr>,
         rtmp: Option<SocketAddr>,
+        rtmps: Option<SocketAddr>,
         srt: Option<SocketAddr>,
     }
     let said = std::fs::read(Path::new(&node.data_dir).join("ready.json")).ok();
@@ -190,6 +194,7 @@ fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> Addresses {
     };
     Addresses {
         rtmp: show(said.rtmp, &config.rtmp_listen),
+        rtmps: (!config.rtmps_listen.is_empty()).then(|| show(said.rtmps, &config.rtmps_listen)),
         srt: (!config.srt_listen.is_empty()).then(|| show(said.srt, &config.srt_listen)),
         http: show(said.http, &node.http_listen),
     }

@@ -105,6 +105,7 @@ impl Role {
 struct Ready {
     http: SocketAddr,
     rtmp: Option<SocketAddr>,
+    rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
     quic: Option<SocketAddr>,
     pid: u32,
@@ -158,9 +159,10 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     // Watching goes on while the streams end, so that players get the last segments.
     let hang_up = CancellationToken::new();
     let web = tokio::spawn(http::serve(listener, router, hang_up.clone()));
-    info!(%http, rtmp = ?serving.rtmp, srt = ?serving.srt, quic = ?serving.quic, "serving");
+    let Serving { rtmp, rtmps, srt, quic, .. } = serving;
+    info!(%http, ?rtmp, ?rtmps, ?srt, ?quic, "serving");
     let pid = std::process::id();
-    let ready = Ready { http, rtmp: serving.rtmp, srt: serving.srt, quic: serving.quic, pid };
+    let ready = Ready { http, rtmp, rtmps, srt, quic, pid };
     files::write_atomically(&data_dir.join("ready.json"), &serde_json::to_vec_pretty(&ready)?)?;
 
     stop.cancelled().await;

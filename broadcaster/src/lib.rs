@@ -217,7 +217,7 @@ pub async fn start(
         }
         node.account.store.close().await;
     });
-    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), srt, quic: None, work })
+    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), rtmps, srt, quic: None, work })
 }
 
 /// A server that listens, and where.

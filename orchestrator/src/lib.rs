@@ -170,7 +170,7 @@ pub async fn start(
             node.account.store.close().await;
         }
     });
-    Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, srt: None, quic: Some(quic), work })
+    Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, rtmps: None, srt: None, quic: Some(quic), work })
 }
 
 /// Meets every peer that connects, until `stop`.

@@ -151,6 +151,14 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
 
     let ingest = get_json(&format!("{}/api/v1/ingest", http(&b_ready))).unwrap();
     let rtmps = format!("{}/key-of-the-stream", ingest["rtmps_url"].as_str().unwrap());
+    let config = dir.path().join("broadcaster.toml");
+    let made = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .args(["key", "new", "other", "--json", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert!(made["rtmps_url"].as_str().unwrap().starts_with(ingest["rtmps_url"].as_str().unwrap()), "{made}");
     let _publisher = Publisher::file(cuts(), -1, &rtmps);
     let mut watch = Watch::new(format!("{}/live/alone/master.m3u8", http(&b_ready)));
     wait_for("the ladder is listed", START, || {

@@ -211,7 +211,7 @@ pub async fn start(
         }
         node.account.store.close().await;
     });
-    Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, srt: None, quic: None, work })
+    Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, rtmps: None, srt: None, quic: None, work })
 }
 
 async fn open_devices(config: &TranscoderConfig, worker: &[&str]) -> Result<Vec<Gpu>, TranscoderError> {

@@ -59,7 +59,8 @@ export interface Health {
 
 export interface Ingest {
   rtmp_url: string;
-  /** Where the node takes no streams by it, null. */
+  /** Where the node takes no streams by one, null. */
+  rtmps_url: string | null;
   srt_url: string | null;
   /** On the node's own HTTP address. */
   whip_path: string;

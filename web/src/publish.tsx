@@ -29,6 +29,7 @@ export function Publish({ ingest }: { ingest: Load<From<Ingest>[]> }) {
                       </button>
                     </h3>
                     <Line label="OBS server" text={item.rtmp_url} shown={item.rtmp_url} />
+                    {item.rtmps_url && <Line label="OBS server, encrypted" text={item.rtmps_url} shown={item.rtmps_url} />}
                     <Line label="OBS stream key" text={key} shown={hide(key)} />
                     <Line label="ffmpeg" text={command} shown={hide(command)} />
                     {srt && <Line label="SRT" text={srt} shown={hide(srt)} />}

@@ -50,7 +50,7 @@ export const STREAMS: Shape<Stream[]> = [
   },
 ];
 
-export const INGEST: Shape<Ingest> = { rtmp_url: S, srt_url: maybe(S), whip_path: S, keys: [{ name: S, key: S }] };
+export const INGEST: Shape<Ingest> = { rtmp_url: S, rtmps_url: maybe(S), srt_url: maybe(S), whip_path: S, keys: [{ name: S, key: S }] };
 
 export const TRANSCODERS: Shape<Transcoder[]> = [
   {

@@ -96,7 +96,7 @@ export function network(change: Partial<Network> = {}): Network {
     nodes: [weir, sluice, wheel],
     unasked: 0,
     streams: loaded(weir, stream),
-    ingest: loaded(weir, { rtmp_url: "rtmp://127.0.0.1:1935/live", srt_url: "srt://127.0.0.1:8890", whip_path: "/whip", keys: [{ name: "demo", key: "secret-key" }] }),
+    ingest: loaded(weir, { rtmp_url: "rtmp://127.0.0.1:1935/live", rtmps_url: "rtmps://127.0.0.1:1936/live", srt_url: "srt://127.0.0.1:8890", whip_path: "/whip", keys: [{ name: "demo", key: "secret-key" }] }),
     transcoders: loaded(sluice, transcoder),
     segments: loaded(sluice, segment),
     tickets: loaded(wheel, tickets),

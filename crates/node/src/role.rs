@@ -17,6 +17,8 @@ pub struct Serving {
     pub ready: Readiness,
     /// Where encoders publish by RTMP.
     pub rtmp: Option<SocketAddr>,
+    /// And by RTMP within TLS.
+    pub rtmps: Option<SocketAddr>,
     /// Where encoders publish by SRT.
     pub srt: Option<SocketAddr>,
     /// Where peers connect by QUIC.
