@@ -56,8 +56,9 @@ fn follow(encoded: &Encoded<'_>) {
     let Some(program) = recent_ffmpeg() else { return };
     let network = Network::start(&["--source", "none"]);
     let picture = format!("testsrc2=size={}x{}:rate=30", encoded.size.0, encoded.size.1);
+    let input = ["-f", "lavfi", "-i", &picture];
     let arguments = [
-        ["-f", "lavfi", "-i", &picture].as_slice(),
+        input.as_slice(),
         &["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-pix_fmt", "yuv420p"],
         encoded.options,
         &["-c:a", "aac"],
