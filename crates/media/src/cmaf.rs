@@ -78,7 +78,7 @@ pub struct Sample {
     pub duration: u32,
     /// Whether decoding can start here.
     pub key: bool,
-    /// NAL units with 4-byte lengths, or one raw AAC frame.
+    /// NAL units with 4-byte lengths, OBUs with their sizes, a frame of VP8 or VP9, or one raw AAC frame.
     pub data: Bytes,
 }
 
@@ -152,6 +152,18 @@ fn sample_entry(video: &VideoTrack, sar: (u16, u16)) -> Result<mp4_atom::Codec, 
             let hvcc = mp4_atom::Hvcc::decode_body(&mut &video.config[..])?;
             mp4_atom::Codec::Hvc1(mp4_atom::Hvc1 { visual, hvcc, pasp, ..Default::default() })
         }
+        Codec::Av1 => {
+            let av1c = mp4_atom::Av1c::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Av01(mp4_atom::Av01 { visual, av1c, pasp, ..Default::default() })
+        }
+        Codec::Vp9 => {
+            let vpcc = mp4_atom::VpcC::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Vp09(mp4_atom::Vp09 { visual, vpcc, pasp, ..Default::default() })
+        }
+        Codec::Vp8 => {
+            let vpcc = mp4_atom::VpcC::decode_body(&mut &video.config[..])?;
+            mp4_atom::Codec::Vp08(mp4_atom::Vp08 { visual, vpcc, pasp, ..Default::default() })
+        }
     })
 }
 
@@ -181,7 +193,7 @@ fn mp4a(audio: &AudioTrack) -> mp4_atom::Mp4a {
     }
 }
 
-/// Reads an init segment: its first track, which must be H.264, HEVC or AAC.
+/// Reads an init segment: its first track, which must be H.264, HEVC, AV1, VP9, VP8 or AAC.
 pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
     if bytes.len() > MAX_INIT {
         return Err(CmafError::TooLarge { what: "init segment", size: bytes.len(), limit: MAX_INIT });
@@ -206,6 +218,17 @@ pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
             let children = entry.get(78..).ok_or(CmafError::Invalid("hvc1 sample entry"))?;
             Ok(Track::Video(VideoTrack { timescale, ..VideoTrack::h265(find(children, b"hvcC")?)? }))
         }
+        b"av01" => {
+            let children = entry.get(78..).ok_or(CmafError::Invalid("av01 sample entry"))?;
+            Ok(Track::Video(VideoTrack { timescale, ..VideoTrack::av1(find(children, b"av1C")?)? }))
+        }
+        b"vp09" | b"vp08" => {
+            let (head, children) = entry.split_at_checked(78).ok_or(CmafError::Invalid("vp09 or vp08 sample entry"))?;
+            let (width, height) = (u16::from_be_bytes([head[24], head[25]]), u16::from_be_bytes([head[26], head[27]]));
+            let codec = if &kind == b"vp09" { Codec::Vp9 } else { Codec::Vp8 };
+            let track = VideoTrack::vpx(codec, find(children, b"vpcC")?, width, height)?;
+            Ok(Track::Video(VideoTrack { timescale, ..track }))
+        }
         b"mp4a" => {
             let channels = entry.get(16..18).ok_or(CmafError::Invalid("mp4a sample entry"))?[1];
             let esds = find(entry.get(28..).ok_or(CmafError::Invalid("mp4a sample entry"))?, b"esds")?;
@@ -217,7 +240,7 @@ pub fn read_init(bytes: &[u8]) -> Result<Track, CmafError> {
             let config = config.filter(|c| c.raw.len() >= 2).ok_or(CmafError::Missing("AudioSpecificConfig"))?;
             Ok(Track::Audio(AudioTrack { sample_rate: timescale, channels, config: config.raw.into() }))
         }
-        _ => Err(CmafError::Invalid("codec: only avc1, hvc1 and mp4a are taken, the sample entry")),
+        _ => Err(CmafError::Invalid("codec: only avc1, hvc1, av01, vp09, vp08 and mp4a are taken, the sample entry")),
     }
 }
 

@@ -5,11 +5,11 @@ use std::path::Path;
 use bytes::Bytes;
 use ffmpeg_next as ffmpeg;
 
-use crate::VIDEO_TIMESCALE;
-use crate::cmaf::{AudioTrack, CmafError, Sample, VideoTrack};
+use crate::cmaf::{AudioTrack, CmafError, Codec, Sample, VideoTrack};
 use crate::h264::{self, AvcConfig};
 use crate::h265::{self, HevcConfig};
 use crate::nal::NalError;
+use crate::{VIDEO_TIMESCALE, av1};
 
 /// Why a file could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -20,15 +20,15 @@ pub enum DemuxError {
     /// A track does not read.
     #[error("the video track does not read: {0}")]
     Video(#[from] CmafError),
-    /// The parameter sets do not read.
-    #[error("the video track's parameter sets do not read: {0}")]
+    /// The parameter sets or samples do not read.
+    #[error("the video track's headers do not read: {0}")]
     ParameterSets(#[from] NalError),
     /// The audio has no configuration.
     #[error("the AAC track has neither a configuration nor ADTS headers")]
     Audio,
 }
 
-/// The first H.264 (or else HEVC) and the first AAC track of a file, each with its samples in decode order, strictly rising and without gaps. Video times are in
+/// The first video track of a codec that is taken and the first AAC track of a file, each with its samples in decode order, strictly rising and without gaps. Video times are in
 /// ticks of 90 kHz, audio times in samples; both are moved together so that none is negative.
 #[derive(Debug, Clone, Default)]
 pub struct Demuxed {
@@ -57,9 +57,15 @@ pub fn read_file(path: &Path) -> Result<Demuxed, DemuxError> {
         let stream = input.streams().find(|s| s.parameters().id() == id)?;
         Some((stream.index(), extradata(&stream.parameters()), sample_rate(&stream.parameters())))
     };
-    let (avc, audio) = (find(ffmpeg::codec::Id::H264), find(ffmpeg::codec::Id::AAC));
-    let hevc = avc.is_none();
-    let video = avc.or_else(|| find(ffmpeg::codec::Id::HEVC));
+    let codecs = [
+        (ffmpeg::codec::Id::H264, Codec::H264),
+        (ffmpeg::codec::Id::HEVC, Codec::H265),
+        (ffmpeg::codec::Id::AV1, Codec::Av1),
+        (ffmpeg::codec::Id::VP9, Codec::Vp9),
+        (ffmpeg::codec::Id::VP8, Codec::Vp8),
+    ];
+    let video = codecs.into_iter().find_map(|(id, codec)| find(id).map(|(index, config, _)| (index, codec, config)));
+    let audio = find(ffmpeg::codec::Id::AAC);
     let (mut video_units, mut audio_units) = (Vec::new(), Vec::new());
     for (stream, packet) in input.packets() {
         let (units, rate) = match (&video, &audio) {
@@ -77,7 +83,7 @@ pub fn read_file(path: &Path) -> Result<Demuxed, DemuxError> {
         });
     }
     let video =
-        video.filter(|_| !video_units.is_empty()).map(|(_, config, _)| video_samples(hevc, &config, video_units));
+        video.filter(|_| !video_units.is_empty()).map(|(_, codec, config)| video_samples(codec, &config, video_units));
     let audio =
         audio.filter(|_| !audio_units.is_empty()).map(|(_, config, rate)| audio_samples(config, rate, audio_units));
     let mut found = Demuxed { video: video.transpose()?, audio: audio.transpose()? };
@@ -103,24 +109,29 @@ impl Demuxed {
     }
 }
 
-fn video_samples(hevc: bool, extradata: &[u8], units: Vec<Unit>) -> Result<(VideoTrack, Vec<Sample>), DemuxError> {
+fn video_samples(codec: Codec, extradata: &[u8], units: Vec<Unit>) -> Result<(VideoTrack, Vec<Sample>), DemuxError> {
     let annexb = extradata.first() != Some(&1);
-    let track = match (hevc, annexb) {
-        (false, false) => VideoTrack::h264(AvcConfig::parse(extradata)?.to_record()?)?,
-        (false, true) => VideoTrack::h264(AvcConfig::from_annexb(extradata)?.to_record()?)?,
-        (true, false) => VideoTrack::h265(extradata)?,
-        (true, true) => VideoTrack::h265(&HevcConfig::from_annexb(extradata)?.to_record()?)?,
+    let track = match codec {
+        Codec::H264 if annexb => VideoTrack::h264(AvcConfig::from_annexb(extradata)?.to_record()?)?,
+        Codec::H264 => VideoTrack::h264(AvcConfig::parse(extradata)?.to_record()?)?,
+        Codec::H265 if annexb => VideoTrack::h265(&HevcConfig::from_annexb(extradata)?.to_record()?)?,
+        Codec::H265 => VideoTrack::h265(extradata)?,
+        Codec::Av1 | Codec::Vp9 | Codec::Vp8 => {
+            let mut found = units.iter().filter_map(|unit| VideoTrack::of_key_frame(codec, &unit.data).transpose());
+            found.next().ok_or(NalError::Missing("key frame"))??
+        }
     };
     let samples = timed(units).map(|(mut sample, data)| {
-        sample.data = match (hevc, annexb) {
-            (_, false) => data.into(),
-            (false, true) => h264::annexb_to_sample(&data),
-            (true, true) => h265::annexb_to_sample(&data),
+        sample.data = match codec {
+            Codec::H264 if annexb => h264::annexb_to_sample(&data),
+            Codec::H265 if annexb => h265::annexb_to_sample(&data),
+            Codec::Av1 => av1::to_sample(&data, &track.config)?,
+            _ => data.into(),
         };
         sample.key = track.is_start(&sample.data);
-        sample
+        Ok(sample)
     });
-    let samples = samples.collect();
+    let samples = samples.collect::<Result<_, DemuxError>>()?;
     Ok((track, samples))
 }
 

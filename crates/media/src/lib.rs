@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`cmaf`] | init segments and parts, written and read; pure Rust, bounded on hostile input |
 //! | [`h264`], [`h265`] | parameter sets, `avcC` and `hvcC`, NAL framing; pure Rust |
+//! | [`av1`], [`vpx`] | sequence and frame headers, `av1C` and `vpcC`, OBUs; pure Rust |
 //! | [`audio`] | Opus into AAC, in time with its packets |
 //! | [`transcode`] | a [`Session`](transcode::Session): decode once, scale, encode every rendition |
 //! | [`picture`] | one decoded picture, for verification |
@@ -17,6 +18,7 @@ pub mod audio;
 // The only unsafe code of the workspace: calls into FFmpeg, and the file reader's two looks into its structures.
 #[allow(unsafe_code)]
 mod av;
+pub mod av1;
 pub mod cmaf;
 #[allow(unsafe_code)]
 pub mod demux;
@@ -28,6 +30,7 @@ pub mod picture;
 pub mod synthetic;
 mod track;
 pub mod transcode;
+pub mod vpx;
 
 pub use av::AvError;
 pub use nal::{NalError, PictureFormat};

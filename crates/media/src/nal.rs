@@ -141,19 +141,25 @@ pub(crate) fn unescape(nal: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A parameter set's payload, bit by bit.
+/// A header, such as a parameter set's payload, bit by bit.
 pub(crate) struct Bits<'a> {
+    what: &'static str,
     data: &'a [u8],
     at: usize,
 }
 
 impl<'a> Bits<'a> {
     pub(crate) fn new(data: &'a [u8]) -> Self {
-        Self { data, at: 0 }
+        Self::of("parameter set", data)
+    }
+
+    /// The bits of something else, which an error names.
+    pub(crate) fn of(what: &'static str, data: &'a [u8]) -> Self {
+        Self { what, data, at: 0 }
     }
 
     pub(crate) fn flag(&mut self) -> Result<bool, NalError> {
-        let byte = self.data.get(self.at / 8).ok_or(NalError::Truncated("parameter set"))?;
+        let byte = self.data.get(self.at / 8).ok_or(NalError::Truncated(self.what))?;
         let bit = byte >> (7 - self.at % 8) & 1;
         self.at += 1;
         Ok(bit == 1)

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Source, clip, decoded_times, hevc_source, rendition, source, transcode};
+use common::{Source, clip, decoded_times, hevc_source, made_source, rendition, source, transcode};
 use millrace_media::cmaf::{self, Sample, Track};
 use millrace_media::transcode::{EncoderKind, RenditionSpec, Session, TranscodeError};
 use millrace_media::{demux, h264, picture};
@@ -66,6 +66,37 @@ fn hevc_makes_a_ladder_in_8_and_in_10_bit() {
         follow(name, &source, &[rendition("360p", 640, 360, 700_000), rendition("180p", 320, 180, 300_000)]);
         let key = picture::decode_key_frame(&source.track, &source.segments[1][0][0]).unwrap();
         assert_eq!((key.width, key.height), (640, 360));
+    }
+}
+
+#[test]
+fn av1_vp9_and_vp8_make_a_ladder() {
+    let realtime = ["-deadline", "realtime", "-cpu-used", "8", "-g", "30", "-b:v", "1M"];
+    // Hidden frames, each in one sample with the one that is shown.
+    let two_pass_like = ["-deadline", "good", "-cpu-used", "8", "-g", "30", "-b:v", "1M", "-lag-in-frames", "16"];
+    for (encoder, pixels, file, options, name) in [
+        ("libsvtav1", "yuv420p", "av1.mp4", &["-preset", "12", "-g", "30", "-b:v", "1M"][..], "av01.0.00M.08"),
+        ("libsvtav1", "yuv420p10le", "av1.mkv", &["-preset", "12", "-g", "30", "-b:v", "1M"], "av01.0.00M.10"),
+        ("libaom-av1", "yuv420p", "av1.ivf", &["-usage", "realtime", "-cpu-used", "8", "-g", "30"], "av01.0.00M.08"),
+        ("libvpx-vp9", "yuv420p", "vp9.mp4", &realtime, "vp09.00.20.08"),
+        ("libvpx-vp9", "yuv420p10le", "vp9.webm", &two_pass_like, "vp09.02.20.10"),
+        ("libvpx-vp9", "yuv444p", "vp9.ivf", &realtime, "vp09.01.20.08"),
+        ("libvpx", "yuv420p", "vp8.webm", &realtime, "vp08.00.20.08"),
+    ] {
+        let Some(source) = made_source(encoder, "320x180", pixels, file, options) else { return };
+        assert_eq!(source.track.codec_string(), name);
+        assert_eq!(source.segments.len(), 2, "{encoder} {file}");
+        let samples = || source.segments.iter().flatten().flatten();
+        assert!(samples().all(|sample| source.track.is_shown(&sample.data)), "{encoder} {file}");
+        assert_eq!(samples().filter(|sample| sample.key).count(), 4, "{encoder} {file}");
+        follow(name, &source, &[rendition("180p", 320, 180, 300_000), rendition("90p", 160, 90, 100_000)]);
+        let key = picture::decode_key_frame(&source.track, &source.segments[1][0][0]).unwrap();
+        assert_eq!((key.width, key.height), (320, 180));
+        // As players get it: the system's FFmpeg counts as many pictures as there are samples.
+        let parts = source.segments.iter().flatten().enumerate();
+        let parts = parts.flat_map(|(n, part)| cmaf::write_part(n as u32 + 1, part).unwrap());
+        let file: Vec<u8> = source.init.iter().copied().chain(parts).collect();
+        assert_eq!(decoded_times(&file).len(), samples().count(), "{encoder}");
     }
 }
 

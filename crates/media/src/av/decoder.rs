@@ -1,6 +1,6 @@
-//! An H.264 or HEVC decoder in software: packets in, pictures out in presentation order.
+//! A video decoder in software: packets in, pictures out in presentation order.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 
 use ffmpeg_sys_next as ff;
@@ -22,13 +22,18 @@ impl Decoder {
     /// Opens a decoder for the stream that a track's configuration describes.
     pub(crate) fn open(track: &VideoTrack) -> Result<Self, AvError> {
         super::init();
-        let (id, doing) = match track.codec {
-            Codec::H264 => (ff::AVCodecID::AV_CODEC_ID_H264, "opening the H.264 decoder"),
-            Codec::H265 => (ff::AVCodecID::AV_CODEC_ID_HEVC, "opening the HEVC decoder"),
+        // FFmpeg's own AV1 decoder needs hardware: one of the libraries it is.
+        let (names, doing): (&[&CStr], _) = match track.codec {
+            Codec::H264 => (&[c"h264"], "opening the H.264 decoder"),
+            Codec::H265 => (&[c"hevc"], "opening the HEVC decoder"),
+            Codec::Av1 => (&[c"libdav1d", c"libaom-av1"], "opening the AV1 decoder"),
+            Codec::Vp9 => (&[c"vp9"], "opening the VP9 decoder"),
+            Codec::Vp8 => (&[c"vp8"], "opening the VP8 decoder"),
         };
         let config = &track.config;
-        // SAFETY: looks a codec up in FFmpeg's own list.
-        let codec = unsafe { ff::avcodec_find_decoder(id) };
+        // SAFETY: looks codecs up by name in FFmpeg's own list.
+        let mut found = names.iter().map(|name| unsafe { ff::avcodec_find_decoder_by_name(name.as_ptr()) });
+        let codec = found.find(|codec| !codec.is_null()).unwrap_or(ptr::null());
         if codec.is_null() {
             return Err(AvError::other(doing, "this FFmpeg has none"));
         }
@@ -60,7 +65,7 @@ impl Decoder {
         raw.has_b_frames = raw.has_b_frames.max(pictures.min(MAX_REORDER) as c_int);
     }
 
-    /// Decodes one access unit with 4-byte NAL lengths and hands each finished picture to `sink`.
+    /// Decodes one sample and hands each finished picture to `sink`.
     pub(crate) fn decode<E: From<AvError>>(
         &mut self,
         data: &[u8],
@@ -82,7 +87,7 @@ impl Decoder {
         self.receive(sink)
     }
 
-    /// Hands the pictures still held back to `sink`, and makes the decoder ready for another IDR.
+    /// Hands the pictures still held back to `sink`, and makes the decoder ready for another key frame.
     pub(crate) fn drain<E: From<AvError>>(&mut self, sink: impl FnMut(Frame) -> Result<(), E>) -> Result<(), E> {
         // SAFETY: a null packet is FFmpeg's mark for the end of the stream; it cannot fail on an open decoder but for being said twice.
         unsafe { ff::avcodec_send_packet(self.context.raw_mut(), ptr::null()) };
@@ -91,7 +96,7 @@ impl Decoder {
         drained
     }
 
-    /// Forgets everything but the configuration: the next access unit must be an IDR.
+    /// Forgets everything but the configuration: the next sample must be a key frame.
     pub(crate) fn reset(&mut self) {
         // SAFETY: the context is an open decoder.
         unsafe { ff::avcodec_flush_buffers(self.context.raw_mut()) };

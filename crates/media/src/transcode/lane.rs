@@ -129,7 +129,8 @@ pub(crate) fn open_encoder(
         bitrate: spec.bitrate,
         fps: source.fps.unwrap_or(ASSUMED_FPS),
         sar: source.sar,
-        color: source.color,
+        // RGB (matrix 0) becomes 4:2:0 by the scaler's own matrix, BT.601.
+        color: if source.color.2 == 0 { (source.color.0, source.color.1, 6) } else { source.color },
         options: &options,
     })
 }

@@ -183,7 +183,7 @@ impl Session {
     /// Opens the decoder for a source's init segment, and an encoder for each rendition.
     ///
     /// # Errors
-    /// When the init segment is no H.264 or HEVC at 90 kHz, the ladder is empty or over a limit, or an encoder does not open.
+    /// When the init segment is no video of a codec that is taken at 90 kHz, the ladder is empty or over a limit, or an encoder does not open.
     pub fn open(source_init: &[u8], specs: &[RenditionSpec], encoder: &EncoderKind) -> Result<Self, TranscodeError> {
         let Track::Video(track) = cmaf::read_init(source_init)? else { return Err(TranscodeError::NotVideo) };
         if track.timescale != VIDEO_TIMESCALE {

@@ -34,21 +34,29 @@ pub(crate) fn source(name: &str) -> Option<Source> {
     Some(source_file(&clip(name)?))
 }
 
-/// Four seconds of HEVC with B-frames, an IDR every second: what x265 makes with these parameters besides. `None` with a line that
-/// says so where the system's FFmpeg has no x265.
+/// Four seconds of HEVC with B-frames, an IDR every second: what x265 makes with these parameters besides.
 pub(crate) fn hevc_source(pixels: &str, parameters: &str) -> Option<Source> {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("hevc.mp4");
     let parameters = format!("log-level=error:keyint=30:min-keyint=30:{parameters}");
+    let options = ["-preset", "veryfast", "-b:v", "1M", "-x265-params", &parameters];
+    made_source("libx265", "640x360", pixels, "hevc.mp4", &options)
+}
+
+/// Four seconds at 30 pictures a second, as this encoder of the system's FFmpeg makes them. `None` with a line that says so
+/// where it has no such encoder.
+pub(crate) fn made_source(encoder: &str, size: &str, pixels: &str, file: &str, options: &[&str]) -> Option<Source> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(file);
+    let input = format!("testsrc2=size={size}:rate=30:duration=4");
     let output = Command::new("ffmpeg")
-        .args(["-v", "error", "-f", "lavfi", "-i", "testsrc2=size=640x360:rate=30:duration=4", "-pix_fmt", pixels])
-        .args(["-c:v", "libx265", "-preset", "veryfast", "-b:v", "1M", "-x265-params", &parameters])
+        .args(["-v", "error", "-f", "lavfi", "-i", &input, "-pix_fmt", pixels])
+        .args(["-c:v", encoder])
+        .args(options)
         .arg(&path)
         .output()
         .unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
     if complaints.contains("Unknown encoder") {
-        eprintln!("skipped: this FFmpeg has no libx265");
+        eprintln!("skipped: this FFmpeg has no {encoder}");
         return None;
     }
     assert!(output.status.success(), "ffmpeg: {complaints}");
