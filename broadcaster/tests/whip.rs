@@ -143,15 +143,15 @@ async fn a_consumer_that_stops_a_stream_closes_its_publisher() {
     assert!(!session.is_empty());
 }
 
-#[tokio::test]
-async fn ffmpeg_s_muxer_publishes() {
+/// Publishes six seconds by FFmpeg's own WHIP, which chooses its role in DTLS itself.
+async fn assert_ffmpeg_publishes(flags: &[&str]) {
     let Some(program) = recent_ffmpeg() else { return };
     let line = Line::start().await;
     let mut ffmpeg = tokio::process::Command::new(&program);
     ffmpeg.args(["-hide_banner", "-v", "warning", "-re", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=6"]);
     ffmpeg.args(["-re", "-f", "lavfi", "-i", "sine=f=440:r=48000:d=6", "-c:v", "libx264", "-preset", "ultrafast"]);
     ffmpeg.args(["-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-b:v", "1M", "-g", "30"]);
-    ffmpeg.args(["-c:a", "libopus", "-ac", "2", "-f", "whip", &line.http("/whip/secret")]);
+    ffmpeg.args(["-c:a", "libopus", "-ac", "2", "-f", "whip"]).args(flags).arg(line.http("/whip/secret"));
     let output = ffmpeg.stdin(std::process::Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(40), output).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -160,8 +160,18 @@ async fn ffmpeg_s_muxer_publishes() {
     assert_eq!(line.ends().await, [true], "FFmpeg says goodbye: {said}");
     let seen = counts(&line.http("/live/demo/source/index.m3u8")).await;
     let sound = counts(&line.http("/live/demo/audio/index.m3u8")).await;
-    println!("FFmpeg: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
+    println!("FFmpeg {flags:?}: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
     assert!(seen.video >= 178, "{} of 180 pictures", seen.video);
     assert_sound(sound.audio, 6);
     line.stop().await;
+}
+
+#[tokio::test]
+async fn ffmpeg_s_muxer_publishes_and_waits_for_dtls() {
+    assert_ffmpeg_publishes(&[]).await;
+}
+
+#[tokio::test]
+async fn ffmpeg_s_muxer_publishes_and_begins_dtls_itself() {
+    assert_ffmpeg_publishes(&["-whip_flags", "dtls_active"]).await;
 }

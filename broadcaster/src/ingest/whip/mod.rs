@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `server`, `session` | HTTP routes, the table of sessions; one session's task: the async files |
 //! | `resource`, `offer`, `problem` | what requests and their SDP ask for, or why they are refused |
-//! | `peer` | ICE, DTLS, SRTP and RTCP, from the `rtc` crate |
+//! | `peer` | ICE, DTLS, SRTP and RTCP, from the `rtc` crate, with `nomination` |
 //! | `intake` | packets become tracks and access units on one timeline, by way of `reorder`, `picture` and `clock` |
 //! | `ports` | UDP ports, bound before anything is served |
 //!
@@ -18,6 +18,7 @@ pub mod fuzz;
 mod intake;
 #[cfg(test)]
 mod intake_tests;
+mod nomination;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
