@@ -3,6 +3,7 @@
 mod common;
 
 use common::relay::Relay;
+use common::webrtcbin::Webrtcbin;
 use common::whip::{Client, KEY, Media, SDP};
 use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
@@ -174,4 +175,42 @@ async fn ffmpeg_s_muxer_publishes_and_waits_for_dtls() {
 #[tokio::test]
 async fn ffmpeg_s_muxer_publishes_and_begins_dtls_itself() {
     assert_ffmpeg_publishes(&["-whip_flags", "dtls_active"]).await;
+}
+
+/// As `webrtcbin` takes them: encoder and payloader, and the RTP that is offered.
+const H264_BIN: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=60 ! video/x-h264,profile=baseline \
+     ! rtph264pay config-interval=-1 aggregate-mode=zero-latency \
+     ! application/x-rtp,media=video,encoding-name=H264,payload=96,packetization-mode=(string)1";
+
+/// Publishes six seconds by GStreamer, and says goodbye.
+async fn publish_by_webrtcbin(line: &Line, encode: &str) {
+    let (client, offer) = Webrtcbin::offer((640, 360), 180, encode);
+    let created = line.send("POST", "/whip", &[SDP, KEY], &offer).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    client.accept(&created.text);
+    let until = Instant::now() + Duration::from_secs(40);
+    while !client.is_done() {
+        assert!(Instant::now() < until, "webrtcbin does not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await; // what is on its way
+    let ended = line.send("DELETE", &created.header("location"), &[KEY], "").await;
+    assert_eq!(ended.status, 200);
+    line.wait_for_end("demo").await;
+    assert_eq!(line.ends().await, [true]);
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_and_every_picture_arrives() {
+    let line = Line::start().await;
+    publish_by_webrtcbin(&line, H264_BIN).await;
+    let seen = counts(&line.http("/live/demo/source/index.m3u8")).await;
+    let sound = counts(&line.http("/live/demo/audio/index.m3u8")).await;
+    println!("webrtcbin, H.264: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
+    assert_eq!(seen.video, 180);
+    // Sound that comes before the first picture has no place: encoding that one takes its time.
+    assert!((262..=283).contains(&sound.audio), "{} frames of sound in 6 s", sound.audio);
+    let errors = decode_errors(&line.http("/live/demo/master.m3u8")).await;
+    assert!(errors.is_empty(), "{errors}");
+    line.stop().await;
 }

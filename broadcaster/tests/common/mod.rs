@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a helper that fails fails its test
 
 pub mod relay;
+pub mod webrtcbin;
 pub mod whip;
 
 use millrace_broadcaster::config::Rung;
