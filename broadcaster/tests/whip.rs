@@ -182,6 +182,11 @@ const H264_BIN: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-
      ! rtph264pay config-interval=-1 aggregate-mode=zero-latency \
      ! application/x-rtp,media=video,encoding-name=H264,payload=96,packetization-mode=(string)1";
 
+const VP8_BIN: &str = "vp8enc deadline=1 cpu-used=8 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp8pay picture-id-mode=15-bit \
+     ! application/x-rtp,media=video,encoding-name=VP8,payload=96";
+const VP9_BIN: &str = "vp9enc deadline=1 cpu-used=8 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp9pay picture-id-mode=15-bit \
+     ! application/x-rtp,media=video,encoding-name=VP9,payload=96";
+
 /// Publishes six seconds by GStreamer, and says goodbye.
 async fn publish_by_webrtcbin(line: &Line, encode: &str) {
     let (client, offer) = Webrtcbin::offer((640, 360), 180, encode);
@@ -200,17 +205,33 @@ async fn publish_by_webrtcbin(line: &Line, encode: &str) {
     assert_eq!(line.ends().await, [true]);
 }
 
-#[tokio::test]
-async fn gstreamer_publishes_and_every_picture_arrives() {
+async fn assert_webrtcbin_publishes(encode: &str, codec: &str) {
     let line = Line::start().await;
-    publish_by_webrtcbin(&line, H264_BIN).await;
+    publish_by_webrtcbin(&line, encode).await;
+    let master = line.get("/live/demo/master.m3u8").await.text;
+    assert!(master.contains(codec) && master.contains("640x360"), "{master}");
     let seen = counts(&line.http("/live/demo/source/index.m3u8")).await;
     let sound = counts(&line.http("/live/demo/audio/index.m3u8")).await;
-    println!("webrtcbin, H.264: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
+    println!("webrtcbin, {codec}: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
     assert_eq!(seen.video, 180);
     // Sound that comes before the first picture has no place: encoding that one takes its time.
     assert!((262..=283).contains(&sound.audio), "{} frames of sound in 6 s", sound.audio);
     let errors = decode_errors(&line.http("/live/demo/master.m3u8")).await;
     assert!(errors.is_empty(), "{errors}");
     line.stop().await;
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_h264_and_every_picture_arrives() {
+    assert_webrtcbin_publishes(H264_BIN, "avc1.").await;
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_vp8_and_every_picture_arrives() {
+    assert_webrtcbin_publishes(VP8_BIN, "vp08.").await;
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_vp9_and_every_picture_arrives() {
+    assert_webrtcbin_publishes(VP9_BIN, "vp09.").await;
 }

@@ -2,6 +2,7 @@
 
 use super::offer::{MOST_CANDIDATES, Offer};
 use super::peer::Peer;
+use millrace_media::cmaf::Codec;
 use std::time::Instant;
 
 /// As Chromium makes it, less most of its codecs.
@@ -68,6 +69,19 @@ fn an_offer_of_a_browser_is_answered_with_h264_and_opus() {
 }
 
 #[test]
+fn one_codec_is_answered_with_and_it_is_h264_where_that_is_offered() {
+    for (sdp, codec, numbers) in [
+        (CHROMIUM.to_owned(), Codec::H264, vec![111, 102, 104]),
+        (CHROMIUM.replace("H264", "VP9"), Codec::Vp9, vec![111, 102, 104]),
+        (CHROMIUM.replace("H264", "AV1"), Codec::Vp8, vec![111, 96]),
+    ] {
+        let offer = Offer::read(&sdp).unwrap();
+        let answered: Vec<u8> = offer.codecs.iter().map(|(_, codec)| codec.payload_type).collect();
+        assert_eq!((offer.video, answered), (codec, numbers));
+    }
+}
+
+#[test]
 fn the_role_that_the_client_leaves_in_dtls_is_the_one_in_the_answer() {
     for (asked, answered) in [("actpass", "active"), ("passive", "active"), ("active", "passive")] {
         let offer = Offer::read(&CHROMIUM.replace("actpass", asked)).unwrap();
@@ -89,7 +103,7 @@ fn what_cannot_be_answered_is_refused_whole_and_with_its_reason() {
         (CHROMIUM[..40].into(), 400, "SDP"),
         ("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n".into(), 400, "m= line"),
         (audio.into(), 422, "audio-only"),
-        (CHROMIUM.replace("H264", "VP9"), 422, "H.264"),
+        (CHROMIUM.replace("H264", "AV1").replace("VP8", "H265"), 422, "H.264"),
         (CHROMIUM.replace("opus", "G722"), 422, "Opus"),
         (twice, 406, "more than one m=video"),
         (data, 422, "m=application"),

@@ -165,9 +165,9 @@ impl Shared {
         self.tasks.spawn(async move {
             let _entry = entry; // leaves the table however this ends
             let now = Instant::now();
-            let sound = offer.sound;
+            let (video, sound) = (offer.video, offer.sound);
             let made = Peer::answer(offer, local, now).and_then(|(peer, answer)| {
-                let intake = Intake::new(live.name(), sound, now);
+                let intake = Intake::new(live.name(), video, sound, now);
                 let failed = |error| Problem::new(500, "No codec", format!("the server cannot take sound: {error}"));
                 Ok((peer, answer, intake.map_err(failed)?))
             });
