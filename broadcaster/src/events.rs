@@ -15,7 +15,7 @@ pub const TIMELINE_JUMP: i64 = 3 * TICKS_PER_SECOND;
 /// The two kinds of track a stream can have; one of each at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrackKind {
-    /// H.264 or HEVC.
+    /// H.264, HEVC, AV1, VP9 or VP8.
     Video,
     /// AAC.
     Audio,

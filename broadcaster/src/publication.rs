@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use alloy::primitives::B256;
 use millrace_hop::unix_now_ms;
+use millrace_media::cmaf::VideoTrack;
+use millrace_tickets::Profile;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -71,6 +73,15 @@ fn stream_id() -> B256 {
     B256::from(rand::random::<[u8; 32]>())
 }
 
+/// Fails for a stream that nobody could watch.
+fn check_playable(profiles: &[Profile], track: &VideoTrack) -> Result<(), String> {
+    if track.codec.is_playable() || !profiles.is_empty() {
+        return Ok(());
+    }
+    let codec = track.codec.name();
+    Err(format!("no player takes {codec} as it is, and this stream has no ladder: give it a rung, or send h264"))
+}
+
 struct Stream {
     origin: StreamHandle,
     status: Arc<StreamStatus>,
@@ -87,7 +98,7 @@ impl Stream {
         self.status.ingest(&event);
         let events = self.segmenter.push(unix_now_ms() as i64, event).map_err(|e| e.to_string())?;
         for event in events {
-            self.publish(event).map_err(|e| e.to_string())?;
+            self.publish(event)?;
         }
         Ok(())
     }
@@ -97,11 +108,13 @@ impl Stream {
         self.origin.end(false);
     }
 
-    fn publish(&mut self, event: SegmentEvent) -> Result<(), OriginError> {
-        self.origin.apply(&event)?;
+    fn publish(&mut self, event: SegmentEvent) -> Result<(), String> {
+        let refused = |error: OriginError| error.to_string();
+        self.origin.apply(&event).map_err(refused)?;
         match event {
             SegmentEvent::VideoInit(init, track) => {
                 let profiles = Ladder::profiles(&self.rungs, &track);
+                check_playable(&profiles, &track)?;
                 let ladder: Vec<LadderRendition> = profiles
                     .iter()
                     .map(|p| LadderRendition {
@@ -113,7 +126,7 @@ impl Stream {
                     .collect();
                 self.status.set_source(&track);
                 self.status.set_ladder(&profiles);
-                self.origin.set_ladder(&ladder, self.segment.0)?;
+                self.origin.set_ladder(&ladder, self.segment.0).map_err(refused)?;
                 self.ladder.source(init, profiles);
             }
             SegmentEvent::AudioInit(_, track) => self.status.set_audio(&track),
@@ -145,5 +158,25 @@ impl Stream {
             | SegmentEvent::End { .. } => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millrace_media::cmaf::Codec;
+
+    #[test]
+    fn a_source_that_no_player_takes_needs_a_ladder_which_small_ones_get_too() {
+        let vp8 = b"\xf0\x62\0\x9d\x01\x2a\x40\x01\xb4\0\0\x07\x08"; // 320x180
+        let vp8 = VideoTrack::of_key_frame(Codec::Vp8, vp8).unwrap().unwrap();
+        let vp9 = b"\x82\x49\x83\x42\0\x13\xf0\x0b\x36\x06\x38\x24";
+        let vp9 = VideoTrack::of_key_frame(Codec::Vp9, vp9).unwrap().unwrap();
+        let rungs = [Rung { height: 720, bitrate: 2_000_000 }, Rung { height: 360, bitrate: 700_000 }];
+        let profiles = Ladder::profiles(&rungs, &vp8);
+        assert_eq!(profiles.iter().map(|p| (p.width, p.height)).collect::<Vec<_>>(), [(320, 180)]);
+        assert_eq!(check_playable(&profiles, &vp8), Ok(()));
+        assert_eq!(check_playable(&[], &vp9), Ok(()));
+        assert!(check_playable(&[], &vp8).unwrap_err().contains("vp8"));
     }
 }

@@ -1,4 +1,4 @@
-//! What newer encoders do over RTMP: HEVC and several tracks by Enhanced RTMP, TLS, a move to another server.
+//! What newer encoders do over RTMP: other codecs and several tracks by Enhanced RTMP, TLS, a move to another server.
 #![allow(clippy::unwrap_used)] // a helper that fails fails its test
 
 mod common;
@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 const COPY: [&str; 2] = ["-c", "copy"];
+/// What [`hevc`] makes, as a playlist names it.
+const HEVC: &str = "hvc1.1.6.L63.90";
 
 /// Makes a file with a tone and a moving picture of `seconds` seconds at 30 pictures a second.
 async fn made(program: &OsStr, dir: &Path, name: &str, seconds: u32, video: &[&str]) -> PathBuf {
@@ -32,13 +34,13 @@ async fn hevc(program: &OsStr, dir: &Path, seconds: u32, parameters: &str) -> Pa
     made(program, dir, "hevc.mp4", seconds, &video).await
 }
 
-/// Pushes `what` and expects `pictures` of HEVC and `sounds` of AAC to come out, without a fault.
-async fn comes_out_whole(line: &Line, what: Push, pictures: usize, sounds: usize) {
+/// Pushes `what` and expects `pictures` of this codec and `sounds` of AAC to come out, without a fault.
+async fn comes_out_whole(line: &Line, what: Push, codec: &str, pictures: usize, sounds: usize) {
     let outcome = what.finish().await;
     assert!(outcome.success, "{}", outcome.stderr);
     line.wait_for_end("demo").await;
     let master = line.get("/live/demo/master.m3u8").await.text;
-    assert!(master.contains("hvc1.1.6.L63.90,mp4a.40.2"), "{master}");
+    assert!(master.contains(&format!("{codec},mp4a.40.2")), "{master}");
     assert_eq!(counts(&line.http("/live/demo/source/index.m3u8")).await.video, pictures);
     assert_eq!(counts(&line.http("/live/demo/audio/index.m3u8")).await.audio, sounds);
     let errors = decode_errors(&line.http("/live/demo/master.m3u8")).await;
@@ -63,9 +65,74 @@ async fn hevc_comes_out_whole_by_rtmp_and_by_rtmps() {
         let line = Line::start().await;
         let copy = if secure { secure_copy(&line, &clip, "secret") } else { push(&clip, &line.url("secret"), &COPY) };
         let copy = copy.by(&program);
-        comes_out_whole(&line, copy, source.video, source.audio).await;
+        comes_out_whole(&line, copy, HEVC, source.video, source.audio).await;
         line.stop().await;
     }
+}
+
+#[tokio::test]
+async fn av1_and_vp9_come_out_whole() {
+    let Some(program) = recent_ffmpeg() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let vp9 = ["-c:v", "libvpx-vp9", "-cpu-used", "8", "-g", "30", "-lag-in-frames", "16", "-deadline"];
+    for (name, codec, video) in [
+        (
+            "svt.mp4",
+            "av01.0.01M.10",
+            &["-c:v", "libsvtav1", "-preset", "12", "-g", "30", "-pix_fmt", "yuv420p10le"][..],
+        ),
+        ("aom.mkv", "av01.0.01M.08", &["-c:v", "libaom-av1", "-usage", "realtime", "-cpu-used", "8", "-g", "30"]),
+        ("good.mp4", "vp09.00.30.08", &[&vp9[..], &["good"]].concat()),
+        ("realtime.webm", "vp09.00.30.08", &[&vp9[..], &["realtime", "-f", "matroska"]].concat()),
+    ] {
+        let video = [video, &["-b:v", "500k"]].concat();
+        let clip = made(&program, dir.path(), name, 4, &[&["-pix_fmt", "yuv420p"], &video[..]].concat()).await;
+        let source = counts(&clip.to_string_lossy()).await;
+        assert_eq!(source.video, 120, "{name}");
+        let line = Line::start().await;
+        let copy = push(&clip, &line.url("secret"), &COPY).by(&program);
+        comes_out_whole(&line, copy, codec, source.video, source.audio).await;
+        line.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn vp8_comes_out_whole_and_is_not_listed() {
+    let Some(program) = recent_ffmpeg() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let video = ["-pix_fmt", "yuv420p", "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-an"];
+    let clip = made(&program, dir.path(), "vp8.ivf", 2, &video).await;
+    let line = Line::start().await;
+    let mut encoder = Encoder::connect(&line, 0.0).await;
+    encoder.send(kind::AUDIO, 1, b"\xaf\x00\x12\x10").await;
+    let frames = ivf(&std::fs::read(clip).unwrap());
+    for frame in &frames {
+        encoder.send(kind::VIDEO, 1, &[b"\xa1vp08", &frame[..]].concat()).await;
+    }
+    encoder.command(0, &[text("deleteStream"), Value::Number(4.0), Value::Null, Value::Number(1.0)]).await;
+    line.wait_for_ends(1).await;
+    let mut whole = line.get("/live/demo/source/init-0.mp4").await.body;
+    whole.extend(line.get("/live/demo/source/0.m4s").await.body);
+    let file = dir.path().join("source.mp4");
+    std::fs::write(&file, whole).unwrap();
+    assert_eq!((counts(&file.to_string_lossy()).await.video, frames.len()), (60, 60));
+    assert_eq!(decode_errors(&file.to_string_lossy()).await, "");
+    for playlist in ["master", "source/index"] {
+        assert_eq!(line.get(&format!("/live/demo/{playlist}.m3u8")).await.status, 404, "{playlist}");
+    }
+    line.stop().await;
+}
+
+/// The frames of an IVF file.
+fn ivf(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = &file[32..];
+    let mut frames = Vec::new();
+    while let Some((head, after)) = rest.split_first_chunk::<12>() {
+        let (frame, next) = after.split_at(u32::from_le_bytes(head[..4].try_into().unwrap()) as usize);
+        frames.push(frame.to_vec());
+        rest = next;
+    }
+    frames
 }
 
 #[tokio::test]
@@ -77,7 +144,7 @@ async fn of_several_tracks_the_first_is_served() {
     let line = Line::start().await;
     let tracks = ["-map", "0:v", "-map", "0:a", "-map", "0:v", "-map", "0:a", "-c", "copy"];
     let all = push(&clip, &line.url("secret"), &tracks).by(&program);
-    comes_out_whole(&line, all, source.video, source.audio).await;
+    comes_out_whole(&line, all, HEVC, source.video, source.audio).await;
     line.stop().await;
 }
 
@@ -86,12 +153,12 @@ async fn what_cannot_be_cut_or_is_not_taken_is_refused_with_a_reason() {
     let Some(program) = recent_ffmpeg() else { return };
     let dir = tempfile::tempdir().unwrap();
     let open = hevc(&program, dir.path(), 15, "open-gop=1:bframes=3").await;
-    let av1 = ["-pix_fmt", "yuv420p", "-c:v", "libsvtav1", "-preset", "12", "-g", "30"];
-    let av1 = made(&program, dir.path(), "av1.mp4", 4, &av1).await;
-    for (clip, named) in [(open, "open-gop=0"), (av1, "AV1")] {
+    let closed = hevc(&program, dir.path(), 4, "open-gop=0").await;
+    let opus: &[&str] = &["-c:v", "copy", "-c:a", "libopus"];
+    for (clip, codecs, named) in [(open, &COPY[..], "open-gop=0"), (closed, opus, "Opus")] {
         let line = Line::start().await;
         // At a live pace: a file that is sent at once is over before the answer is read.
-        let outcome = push(&clip, &line.url("secret"), &COPY).by(&program).paced(8).finish().await;
+        let outcome = push(&clip, &line.url("secret"), codecs).by(&program).paced(8).finish().await;
         assert!(!outcome.success, "{named}");
         assert!(outcome.stderr.contains(named), "{}", outcome.stderr);
         line.stop().await;
@@ -148,8 +215,8 @@ fn text(text: &str) -> Value {
 }
 
 impl Encoder {
-    /// Connects with these `capsEx`, publishes, and sends a second of H.264.
-    async fn publish(line: &Line, capabilities: f64) -> Self {
+    /// Connects with these `capsEx`, and publishes.
+    async fn connect(line: &Line, capabilities: f64) -> Self {
         let socket = TcpStream::connect(line.rtmp).await.unwrap();
         let mut encoder = Self { socket, reader: Reader::default(), input: bytes::BytesMut::new() };
         let mut hello = vec![3];
@@ -162,6 +229,12 @@ impl Encoder {
         encoder.command(0, &[text("connect"), Value::Number(1.0), Value::Object(object)]).await;
         encoder.command(0, &[text("createStream"), Value::Number(2.0), Value::Null]).await;
         encoder.command(1, &[text("publish"), Value::Number(3.0), Value::Null, text("secret"), text("live")]).await;
+        encoder
+    }
+
+    /// The same, and sends a picture of H.264.
+    async fn publish(line: &Line, capabilities: f64) -> Self {
+        let mut encoder = Self::connect(line, capabilities).await;
         let sps = b"\x67\x42\xc0\x0a\xd9\x04\x26\xc0\x44\0\0\x03\0\x04\0\0\x03\0\xc8\x3c\x48\x99\x20";
         let avcc = [b"\x01\x42\xc0\x0a\xff\xe1\0\x17", &sps[..], b"\x01\0\x05\x68\xcb\x83\xcb\x20"].concat();
         encoder.send(kind::VIDEO, 1, &[b"\x17\x00\0\0\0", &avcc[..]].concat()).await;

@@ -15,8 +15,8 @@ mod playlist;
 mod process;
 
 mod bad_clips;
+mod codecs;
 mod demo;
-mod hevc;
 mod killed;
 mod ladder;
 mod liar;

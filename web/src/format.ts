@@ -113,6 +113,8 @@ export function formatCodec(codec: string | null | undefined): string {
   if (c === "h264" || c.startsWith("avc1") || c.startsWith("avc3")) return "H.264";
   if (c === "hevc" || c === "h265" || c.startsWith("hvc1") || c.startsWith("hev1")) return "HEVC";
   if (c.startsWith("av1") || c.startsWith("av01")) return "AV1";
+  if (c.startsWith("vp9") || c.startsWith("vp09")) return "VP9";
+  if (c.startsWith("vp8") || c.startsWith("vp08")) return "VP8";
   return codec || NONE;
 }
 

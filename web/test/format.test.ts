@@ -87,7 +87,10 @@ describe("figures", () => {
     ["h264", "H.264"],
     ["avc1.64001f", "H.264"],
     ["hvc1.1.6.L93", "HEVC"],
-    ["vp9", "vp9"],
+    ["av01.0.04M.08", "AV1"],
+    ["vp09.00.31.08", "VP9"],
+    ["vp8", "VP8"],
+    ["vvc1", "vvc1"],
     [null, NONE],
   ])("codec %s is %s", (codec, text) => expect(formatCodec(codec)).toBe(text));
   test("frame rates keep only what they need", () => {

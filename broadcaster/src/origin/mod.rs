@@ -201,7 +201,8 @@ impl StreamHandle {
                 SegmentEvent::VideoInit(bytes, track) => {
                     let (width, height) = (track.width.into(), track.height.into());
                     let about = Description { codec: track.codec_string(), width, height, ..Description::default() };
-                    stream.add_rendition(SOURCE, stream.next_number(), about); // it may join a stream of sound
+                    // It may join a stream of sound.
+                    stream.add_source(stream.next_number(), about, track.codec.is_playable());
                     stream.set_init(SOURCE, bytes.clone())
                 }
                 SegmentEvent::AudioInit(bytes, track) => {

@@ -13,9 +13,9 @@ const UNMEASURED_MARGIN: u64 = 11; // tenths
 /// The master playlist, once what the publisher sends has a segment to measure; `None` before.
 pub(super) fn master(stream: &Stream) -> Option<String> {
     let active = |name: &str| stream.renditions.get(name).filter(|rendition| rendition.is_active());
-    let (source, audio) = (active(SOURCE), active(AUDIO));
+    let audio = active(AUDIO);
     let mut text = header(stream.is_independent(SOURCE));
-    let Some(source) = source else {
+    if !stream.video {
         let sound = audio.filter(|audio| audio.peak > 0)?;
         let (peak, average, codec) = (sound.peak, sound.average(), &sound.about.codec);
         let _ = writeln!(
@@ -23,10 +23,9 @@ pub(super) fn master(stream: &Stream) -> Option<String> {
             "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"\naudio/index.m3u8"
         );
         return Some(text);
-    };
-    if source.peak == 0 {
-        return None;
     }
+    // A source that is not listed itself has no variant until its ladder is known.
+    let source = stream.renditions.get(SOURCE).filter(|source| source.peak > 0 && !stream.ladder.is_empty())?;
     if let Some(audio) = audio {
         let _ = writeln!(
             text,

@@ -158,6 +158,8 @@ pub(super) struct Stream {
     pub(super) renditions: BTreeMap<String, Rendition>,
     /// Order of the master playlist.
     pub(super) ladder: Vec<String>,
+    /// The publication has video, listed or not.
+    pub(super) video: bool,
     /// The highest rung that is made, by the segment from which on it is.
     highest: BTreeMap<u64, String>,
     pub(super) target: Option<i64>,
@@ -184,6 +186,7 @@ impl Stream {
             breaks: BTreeSet::new(),
             renditions: BTreeMap::new(),
             ladder: Vec::new(),
+            video: false,
             highest: BTreeMap::new(),
             target: None,
             frame_rate: None,
@@ -215,6 +218,7 @@ impl Stream {
             rendition.made.insert(self.base, false);
         }
         self.ladder.clear();
+        self.video = false;
         (self.publications, self.base)
     }
 
@@ -222,7 +226,18 @@ impl Stream {
         self.publications == publication
     }
 
-    /// Adds source or audio, or brings it back, from segment `from` on.
+    /// Adds the source, or brings it back, or another encoding of it, from segment `from` on. One that no player takes is kept for its
+    /// timeline alone: no playlist names it, and the one of its own name lists the segments of the highest rung.
+    pub(super) fn add_source(&mut self, from: u64, about: Description, playable: bool) {
+        self.add_rendition(SOURCE, from, about);
+        self.video = true;
+        if let Some(source) = self.renditions.get_mut(SOURCE).filter(|_| !playable) {
+            source.made.insert(from.max(self.next_number), false);
+            self.ladder.retain(|name| name != SOURCE);
+        }
+    }
+
+    /// Adds a rendition, or brings it back, from segment `from` on.
     pub(super) fn add_rendition(&mut self, name: &str, from: u64, about: Description) {
         let rendition = self.renditions.entry(name.to_owned()).or_default();
         if !rendition.is_active() {

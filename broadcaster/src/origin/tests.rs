@@ -32,7 +32,7 @@ impl Bench {
             channels,
             ..Description::default()
         };
-        self.stream.add_rendition(SOURCE, base, about("avc1.64001f", 0));
+        self.stream.add_source(base, about("avc1.64001f", 0), true);
         self.stream.add_rendition(AUDIO, base, about("mp4a.40.2", 2));
         let ladder = Description { bitrate: 1_000_000, ..about("avc1.4d401f", 0) };
         self.stream.set_ladder(vec![("360p".into(), ladder)], base);
@@ -280,7 +280,7 @@ fn a_rendition_that_left_the_ladder_goes_on_as_gaps_and_can_return() {
     bench.rendition(0);
     bench.stream.end(false, bench.now);
     let (_, base) = bench.stream.begin(bench.now);
-    bench.stream.add_rendition(SOURCE, base, Description::default());
+    bench.stream.add_source(base, Description::default(), true);
     bench.stream.add_rendition(AUDIO, base, Description::default());
     bench.source(1, 2.0);
     bench.source(2, 2.0);
@@ -383,12 +383,42 @@ fn sound_alone_is_listed_and_pictures_may_join_it() {
     assert_eq!(bench.listed(AUDIO), ["0", "1"]);
 
     bench.stream.break_at(2);
-    bench.stream.add_rendition(SOURCE, 0, Description { codec: "avc1.64001f".into(), ..Description::default() });
+    bench.stream.add_source(0, Description { codec: "avc1.64001f".into(), ..Description::default() }, true);
     bench.stream.set_init(SOURCE, Bytes::from_static(b"init")).unwrap();
     bench.source(2, 2.0);
     assert_eq!(bench.listed(AUDIO), ["0", "1", "2"]);
     assert_eq!(bench.listed(SOURCE), ["-0", "-1", "2"]);
     assert!(playlist::master(&bench.stream).unwrap().contains("AUDIO=\"audio\"\nsource/index.m3u8"));
+}
+
+#[test]
+fn a_source_that_no_player_takes_is_in_no_playlist_and_what_it_was_before_stays_listed() {
+    let mut bench = Bench::new();
+    bench.source(0, 2.0);
+    bench.rendition(0);
+    // The publisher goes on in another codec: whoever plays the source goes on with the highest rung.
+    bench.stream.add_source(1, Description { codec: "vp08.00.40.08".into(), ..Description::default() }, false);
+    bench.stream.set_init(SOURCE, Bytes::from_static(b"another")).unwrap();
+    bench.stream.set_ladder(vec![("360p".into(), Description::default())], 1);
+    bench.stream.break_at(1);
+    bench.source(1, 2.0);
+    bench.rendition(1);
+    let text = playlist::master(&bench.stream).unwrap();
+    assert!(text.contains("\n360p/index.m3u8") && !text.contains("source") && !text.contains("vp08"), "{text}");
+    assert!(text.contains("AUDIO=\"audio\""), "{text}");
+    assert_eq!(bench.listed(SOURCE), ["0", "../360p/1"]);
+
+    // From the start: nothing is listed before the ladder is known, and sound is not taken for all there is.
+    bench.stream.end(true, bench.now);
+    let (_, base) = bench.stream.begin(bench.now);
+    bench.stream.add_rendition(AUDIO, base, Description::default());
+    bench.stream.add_source(base, Description::default(), false);
+    assert_eq!(playlist::master(&bench.stream), None);
+    bench.stream.set_ladder(vec![("480p".into(), Description::default())], base);
+    assert!(playlist::master(&bench.stream).unwrap().contains("480p/index.m3u8"));
+    // And back.
+    bench.stream.add_source(base, Description::default(), true);
+    assert!(playlist::master(&bench.stream).unwrap().contains("source/index.m3u8"));
 }
 
 #[test]

@@ -236,8 +236,8 @@ impl Line {
         let split = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
         let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = &bytes[split + 4..];
-        Answer { status, head, text: String::from_utf8_lossy(body).into_owned(), length: body.len() }
+        let body = bytes.split_off(split + 4);
+        Answer { status, head, text: String::from_utf8_lossy(&body).into_owned(), body }
     }
 
     pub async fn stop(self) {
@@ -261,7 +261,7 @@ pub struct Answer {
     pub status: u16,
     head: String,
     pub text: String,
-    pub length: usize,
+    pub body: Vec<u8>,
 }
 
 impl Answer {

@@ -181,6 +181,11 @@ impl VideoTrack {
         })
     }
 
+    /// Whether the samples are NAL units, and the configuration comes apart from them: H.264 and HEVC.
+    pub fn has_nals(&self) -> bool {
+        matches!(self.codec, Codec::H264 | Codec::H265)
+    }
+
     /// Whether a segment may start with this sample: it and all that follow decode without what was before. `false` for bytes that
     /// are no sample of the codec.
     ///

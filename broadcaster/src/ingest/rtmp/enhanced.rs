@@ -6,6 +6,7 @@
 
 use super::flv::{COMMAND_FRAME, FlvError, Tag, signed24};
 use bytes::{Buf, Bytes};
+use millrace_media::cmaf::Codec;
 
 /// Packet types, the same for audio and video where both have them.
 mod packet {
@@ -47,23 +48,31 @@ pub(super) fn video(first: u8, mut body: Bytes) -> Result<Tag, FlvError> {
     if kind > packet::CODED_FRAMES_X {
         return Ok(Tag::Skip);
     }
-    let config = match &codec {
-        b"avc1" => Tag::VideoConfig,
-        b"hvc1" => Tag::HevcConfig,
+    let frames = match &codec {
+        b"avc1" | b"hvc1" => None,
+        b"av01" => Some(Codec::Av1),
+        b"vp09" => Some(Codec::Vp9),
+        b"vp08" => Some(Codec::Vp8),
         other => return Err(FlvError::VideoCodec(video_codec_name(other))),
     };
-    let composition_ms = if kind == packet::CODED_FRAMES {
+    let composition_ms = if kind == packet::CODED_FRAMES && frames.is_none() {
         let time = body.first_chunk::<3>().copied().ok_or(CUT)?;
         body.advance(3);
         signed24(time)
     } else {
         0
     };
-    Ok(match kind {
-        packet::SEQUENCE_END => Tag::End,
+    Ok(match (kind, frames) {
+        (packet::SEQUENCE_END, _) => Tag::End,
         _ if body.is_empty() => Tag::Skip,
-        packet::SEQUENCE_START => config(body),
-        _ => Tag::Video { composition_ms, data: body },
+        (packet::SEQUENCE_START, _) => match &codec {
+            b"avc1" => Tag::VideoConfig(body),
+            b"hvc1" => Tag::HevcConfig(body),
+            b"av01" => Tag::Av1Config(body),
+            _ => Tag::Skip, // the key frames of VP9 and VP8 say all of it
+        },
+        (_, Some(codec)) => Tag::Frame(codec, body),
+        (_, None) => Tag::Video { composition_ms, data: body },
     })
 }
 
@@ -155,9 +164,6 @@ fn four_cc(body: &mut Bytes) -> Option<[u8; 4]> {
 
 fn video_codec_name(code: &[u8; 4]) -> String {
     match code {
-        b"av01" => "AV1 (av01)".into(),
-        b"vp08" => "VP8 (vp08)".into(),
-        b"vp09" => "VP9 (vp09)".into(),
         b"vvc1" => "VVC (vvc1)".into(),
         other => format!("'{}'", other.escape_ascii()),
     }
@@ -221,16 +227,34 @@ mod tests {
     }
 
     #[test]
+    fn frames_that_say_what_they_are_have_no_composition_time() {
+        for (code, codec) in [("av01", Codec::Av1), ("vp09", Codec::Vp9), ("vp08", Codec::Vp8)] {
+            for head in [&b"\x91"[..], b"\x93", b"\x97\x02\x00\x01\x02\x01"] {
+                let message = [head, code.as_bytes(), b"abc"].concat();
+                assert_eq!(video(message.into()).unwrap(), Tag::Frame(codec, bytes(b"abc")), "{code}");
+            }
+            let start = [b"\x90", code.as_bytes(), b"cfg"].concat();
+            let expected = if codec == Codec::Av1 { Tag::Av1Config(bytes(b"cfg")) } else { Tag::Skip };
+            assert_eq!(video(start.into()).unwrap(), expected, "{code}");
+            for (kind, expected) in [(b"\x92", Tag::End), (b"\x91", Tag::Skip), (b"\x95", Tag::Skip)] {
+                assert_eq!(video([kind, code.as_bytes()].concat().into()).unwrap(), expected, "{code}");
+            }
+        }
+        assert_eq!(video(bytes(b"\x96\x01av01\x00obu")).unwrap(), Tag::Frame(Codec::Av1, bytes(b"obu")));
+    }
+
+    #[test]
     fn other_codecs_are_named() {
         let name = |error: FlvError| error.to_string();
-        assert!(name(video(bytes(b"\x90av01cfg")).unwrap_err()).contains("AV1"));
-        assert!(name(video(bytes(b"\x96\x00av01\x00cfg")).unwrap_err()).contains("AV1"));
+        assert!(name(video(bytes(b"\x90vvc1cfg")).unwrap_err()).contains("VVC"));
+        assert!(name(video(bytes(b"\x96\x00vvc1\x00cfg")).unwrap_err()).contains("VVC"));
         assert!(name(audio(bytes(b"\x90Opuscfg")).unwrap_err()).contains("Opus"));
     }
 
     #[test]
     fn bent_and_cut_messages_are_refused_or_read_and_never_panic() {
-        let whole: [&[u8]; 4] = [
+        let whole: [&[u8]; 5] = [
+            b"\xa1av01obu",
             b"\xa7\x02\x00\x01\x02\x03hvc1nal",
             b"\x96\x11avc1\x01\0\0\x02xx\x00\0\0\x06\0\0\x05nal",
             b"\x96\x23av01\x01\0\0\x01xhvc1\x00\0\0\x03nal",

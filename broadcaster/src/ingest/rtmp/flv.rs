@@ -1,9 +1,10 @@
 //! Bodies of RTMP audio and video messages: FLV tags; those in the FourCC form are read by [`enhanced`].
 //!
-//! Accepted are H.264 and AAC in either form, and HEVC in the FourCC form. Any other codec is named in the error.
+//! Accepted are H.264 and AAC in either form, and HEVC, AV1, VP9 and VP8 in the FourCC form. Any other codec is named in the error.
 
 use super::enhanced;
 use bytes::{Buf, Bytes};
+use millrace_media::cmaf::Codec;
 
 /// What one message carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub enum Tag {
     VideoConfig(Bytes),
     /// An `hvcC` record.
     HevcConfig(Bytes),
+    /// An `av1C` record.
+    Av1Config(Bytes),
     /// One picture: NAL units with length prefixes, composition time in milliseconds, and what the tag says of its kind.
     Video {
         /// Presentation less decoding time, milliseconds, signed.
@@ -19,6 +22,8 @@ pub enum Tag {
         /// The access unit.
         data: Bytes,
     },
+    /// One picture of AV1, VP9 or VP8, whose key frames say themselves what the track is.
+    Frame(Codec, Bytes),
     /// An AudioSpecificConfig.
     AudioConfig(Bytes),
     /// One raw AAC frame.
@@ -32,8 +37,10 @@ pub enum Tag {
 /// Why a tag is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlvError {
-    /// A video codec other than H.264 and HEVC.
-    #[error("video codec {0} is not accepted: send H.264 (AVC), or HEVC by Enhanced RTMP (hvc1)")]
+    /// A video codec of no kind that is taken, or not in this form.
+    #[error(
+        "video codec {0} is not accepted: send H.264 (AVC), or by Enhanced RTMP HEVC (hvc1), AV1 (av01), VP9 (vp09) or VP8 (vp08)"
+    )]
     VideoCodec(String),
     /// An audio codec other than AAC.
     #[error("audio codec {0} is not accepted: send AAC")]

@@ -5,8 +5,10 @@ use super::flv::{FlvError, Tag};
 use crate::events::{IngestEvent, TICKS_PER_SECOND, TrackKind};
 use crate::ingest::aac::{self, AacError};
 use crate::ingest::tracks::{Expect, Stamp, Tracks, Unwrap};
+use bytes::Bytes;
 use millrace_media::cmaf::{CmafError, Codec, VideoTrack};
 use millrace_media::h265::{self, nals};
+use millrace_media::{NalError, av1};
 
 /// Ticks in one unit of RTMP's clock.
 const TICKS_PER_MS: i64 = 90;
@@ -22,12 +24,17 @@ pub enum IntakeError {
     /// An AAC configuration that is not taken.
     #[error(transparent)]
     Aac(#[from] AacError),
-    /// A sequence header that does not describe an H.264 or HEVC track.
+    /// A sequence header, or a key frame in its place, that does not describe a track.
     #[error("the video configuration is not accepted: {0}")]
     Video(#[from] CmafError),
     /// NAL lengths that do not add up.
     #[error("a picture is malformed: its nal lengths do not fit its size")]
     Picture,
+    /// A frame of VP8 or VP9 that shows nothing: an alternate reference by itself.
+    #[error(
+        "{0} with frames that are not shown is not accepted: send none (libvpx: auto-alt-ref=0), or pack each with the next one"
+    )]
+    Hidden(&'static str),
     /// Keyframes of HEVC that need what was before them.
     #[error(
         "hevc with open gops is not accepted: no keyframe for {OPEN_SECONDS} s from which a player could start; \
@@ -73,8 +80,13 @@ impl Intake {
         match tag {
             Tag::VideoConfig(record) => self.tracks.video_config(VideoTrack::h264(record)?),
             Tag::HevcConfig(record) => self.tracks.video_config(VideoTrack::h265(&record)?),
+            Tag::Av1Config(record) => match VideoTrack::av1(&record) {
+                Err(CmafError::Codec(NalError::Missing(_))) => {} // the key frames have what it lacks
+                track => self.tracks.video_config(track?),
+            },
+            Tag::Frame(codec, data) => self.frame(timestamp, codec, data)?,
             Tag::AudioConfig(config) => self.tracks.audio_config(aac::track(config)?),
-            Tag::Video { composition_ms, data } if self.tracks.video().is_some() => {
+            Tag::Video { composition_ms, data } if self.tracks.video().is_some_and(VideoTrack::has_nals) => {
                 if nals(&data).any(|nal| nal.is_err()) {
                     return Err(IntakeError::Picture);
                 }
@@ -90,6 +102,26 @@ impl Intake {
             // Media before its configuration can be decoded by nobody.
             Tag::Video { .. } | Tag::Audio(_) | Tag::End | Tag::Skip => {}
         }
+        Ok(())
+    }
+
+    /// Takes a picture of a codec whose key frames say what the track is.
+    fn frame(&mut self, timestamp: u32, codec: Codec, mut data: Bytes) -> Result<(), IntakeError> {
+        if codec == Codec::Av1 {
+            let known = self.tracks.video().filter(|track| track.codec == codec);
+            data = av1::to_sample(&data, known.map_or(&[], |track| &track.config)).map_err(CmafError::from)?;
+        }
+        let described = VideoTrack::of_key_frame(codec, &data)?;
+        let key = described.is_some();
+        if let Some(track) = described {
+            self.tracks.video_config(track);
+        }
+        let Some(track) = self.tracks.video().filter(|track| track.codec == codec) else { return Ok(()) };
+        if !track.is_shown(&data) {
+            return Err(IntakeError::Hidden(codec.name()));
+        }
+        let time = self.clock.at(timestamp.into()) * TICKS_PER_MS;
+        self.tracks.unit(TrackKind::Video, Stamp { dts: Some(time), pts: Some(time) }, key, data);
         Ok(())
     }
 
@@ -112,7 +144,6 @@ impl Intake {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use millrace_media::h265::HevcConfig;
 
     fn avcc() -> Bytes {
@@ -200,6 +231,72 @@ mod tests {
         assert_eq!(keys, [true, false, false, false, true, false, false]);
         let error = run(&mut intake, &[(21_000, hevc(21))]).unwrap_err();
         assert!(matches!(error, IntakeError::OpenGop) && error.to_string().contains("open-gop=0"), "{error}");
+    }
+
+    #[test]
+    fn frames_that_say_what_they_are_start_their_track_and_change_it() {
+        let vp8 = |side: u8| vec![0xf0, 0x62, 0, 0x9d, 1, 0x2a, side, 0, side, 0].into();
+        let vp9 = |side: u8| {
+            let (high, low) = ((side - 1) >> 4, (side - 1) << 4);
+            vec![0x82, 0x49, 0x83, 0x42, 0, high, low, high, low].into()
+        };
+        let inter = |codec| if codec == Codec::Vp8 { b"\x11\0\0" } else { b"\x86\0\0" };
+        for (codec, key) in [(Codec::Vp8, &vp8 as &dyn Fn(u8) -> Bytes), (Codec::Vp9, &vp9)] {
+            let mut intake = Intake::new("demo");
+            intake.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(0.0))]));
+            let inter = Tag::Frame(codec, Bytes::from_static(inter(codec)));
+            let frames = [inter.clone(), Tag::Frame(codec, key(32)), inter.clone(), Tag::Frame(codec, key(64)), inter];
+            let tags: Vec<_> = (0..).map(|n| n * 40).zip(frames).collect();
+            let told: Vec<String> = run(&mut intake, &tags).unwrap().into_iter().map(tell).collect();
+            assert_eq!(told, ["32x32", "key 3600", "7200", "64x64", "key 10800", "14400"], "{codec:?}");
+            // What came of another codec is left out until its key frame comes.
+            assert!(run(&mut intake, &[(200, idr())]).unwrap().is_empty());
+        }
+        let hidden = Tag::Frame(Codec::Vp8, Bytes::from_static(b"\x01\0\0"));
+        let mut intake = Intake::new("demo");
+        let error = run(&mut intake, &[(0, Tag::Frame(Codec::Vp8, vp8(32))), (40, hidden)]).unwrap_err();
+        assert!(matches!(error, IntakeError::Hidden("vp8")) && error.to_string().contains("auto-alt-ref"), "{error}");
+        let broken = Tag::Frame(Codec::Vp9, Bytes::from_static(b"\0"));
+        assert!(matches!(run(&mut Intake::new("demo"), &[(0, broken)]), Err(IntakeError::Video(_))));
+    }
+
+    /// What matters of an event here: a size, or a time and whether it is a key frame's.
+    fn tell(event: IngestEvent) -> String {
+        match event {
+            IngestEvent::Started { video: Some(track), .. } | IngestEvent::VideoConfig(track) => {
+                format!("{}x{}", track.width, track.height)
+            }
+            IngestEvent::Unit(unit) => format!("{}{}", if unit.key { "key " } else { "" }, unit.dts),
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn av1_has_its_sequence_header_at_each_key_frame_and_no_delimiters() {
+        let header = b"\x0a\x0b\x02\0\0\x05\x21\xe7\xf6\x62\x57\xc8\x02"; // 320x180
+        let key = b"\x32\x03\x10\0\x84";
+        let inter = b"\x32\x03\x30\x03\x80";
+        let record = [b"\x81\0\x0c\0", &header[..]].concat();
+        let frame = |parts: &[&[u8]]| Tag::Frame(Codec::Av1, [b"\x12\0", &parts.concat()[..]].concat().into());
+        let (with, without) = (frame(&[header, key]), frame(&[key]));
+        for (start, first) in [
+            (Tag::Av1Config(record.into()), without.clone()),
+            // A record without the header, as some muxers write it: the key frame must have it.
+            (Tag::Av1Config(Bytes::from_static(b"\x81\0\x0c\0")), with),
+        ] {
+            let mut intake = Intake::new("demo");
+            intake.metadata(&Value::Object(vec![("videocodecid".into(), Value::Number(0.0))]));
+            let tags = [(0, start), (0, first), (40, frame(&[inter])), (80, without.clone())];
+            let events = run(&mut intake, &tags).unwrap();
+            assert_eq!(tell(events[0].clone()), "320x180");
+            let units: Vec<_> =
+                events.iter().filter_map(|e| if let IngestEvent::Unit(unit) = e { Some(unit) } else { None }).collect();
+            let whole = [&header[..], key].concat();
+            assert_eq!(units.iter().map(|unit| &unit.data[..]).collect::<Vec<_>>(), [&whole, &inter[..], &whole]);
+            assert_eq!(units.iter().map(|unit| unit.key).collect::<Vec<_>>(), [true, false, true]);
+        }
+        let error = run(&mut Intake::new("demo"), &[(0, without)]).unwrap_err();
+        assert!(error.to_string().contains("sequence header"), "{error}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! RTMP ingest, with the parts of Enhanced RTMP v2 that a server for H.264, HEVC and AAC needs.
+//! RTMP ingest, with the parts of Enhanced RTMP v2 that a server for H.264, HEVC, AV1, VP9, VP8 and AAC needs.
 //!
 //! | file | what |
 //! | --- | --- |

@@ -25,7 +25,7 @@ const CAN_RECONNECT: u32 = 1;
 /// Enhanced RTMP: this end can decode (1) and forward (4) the codec.
 const CODEC_INFO: f64 = 5.0;
 /// Codecs that are taken, by their FourCC.
-const VIDEO_CODECS: &[&str] = &["avc1", "hvc1"];
+const VIDEO_CODECS: &[&str] = &["avc1", "hvc1", "av01", "vp09", "vp08"];
 const AUDIO_CODECS: &[&str] = &["mp4a"];
 
 /// How long a peer may take.

@@ -130,8 +130,11 @@ fn an_enhanced_client_is_told_which_codecs_are_taken_and_may_be_asked_to_reconne
     ];
     let (mut peer, messages) = Peer::connected(offer);
     let result = decode(&messages[3].body).unwrap();
-    assert_eq!(result[2].get("fourCcList"), Some(&Value::Array(vec![text("avc1"), text("hvc1"), text("mp4a")])));
-    for codec in ["avc1", "hvc1"] {
+    assert_eq!(
+        result[2].get("fourCcList"),
+        Some(&Value::Array(["avc1", "hvc1", "av01", "vp09", "vp08", "mp4a"].map(text).to_vec()))
+    );
+    for codec in ["avc1", "hvc1", "av01", "vp09", "vp08"] {
         assert_eq!(result[2].get("videoFourCcInfoMap").unwrap().get(codec), Some(&Value::Number(5.0)));
     }
     assert!(peer.session.ask_to_reconnect());
@@ -153,7 +156,7 @@ fn refusals_carry_their_status_as_an_error() {
 #[test]
 fn a_codec_that_is_not_taken_is_named_to_the_publisher() {
     for (kind, body, codec) in [
-        (kind::VIDEO, &b"\x90av01cfg"[..], "AV1"),
+        (kind::VIDEO, &b"\x90vvc1cfg"[..], "VVC"),
         (kind::VIDEO, &b"\x12data"[..], "H.263"),
         (kind::AUDIO, &b"\x2fdata"[..], "MP3"),
     ] {
