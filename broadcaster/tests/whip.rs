@@ -1,8 +1,10 @@
 //! A real WebRTC client publishes by WHIP over UDP; a real player reads the HLS back.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // a helper that fails fails its test
 
 mod common;
 
 use common::relay::{Faults, Relay};
+use common::webrtcbin::Webrtcbin;
 use common::whip::{Client, KEY, Media, SDP};
 use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
@@ -144,15 +146,15 @@ async fn a_consumer_that_stops_a_stream_closes_its_publisher() {
     assert!(!session.is_empty());
 }
 
-#[tokio::test]
-async fn ffmpeg_s_muxer_publishes() {
+/// Publishes six seconds by FFmpeg's own WHIP, which chooses its role in DTLS itself.
+async fn assert_ffmpeg_publishes(flags: &[&str]) {
     let Some(program) = recent_ffmpeg() else { return };
     let line = Line::start().await;
     let mut ffmpeg = tokio::process::Command::new(&program);
     ffmpeg.args(["-hide_banner", "-v", "warning", "-re", "-f", "lavfi", "-i", "testsrc2=s=640x360:r=30:d=6"]);
     ffmpeg.args(["-re", "-f", "lavfi", "-i", "sine=f=440:r=48000:d=6", "-c:v", "libx264", "-preset", "ultrafast"]);
     ffmpeg.args(["-tune", "zerolatency", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-b:v", "1M", "-g", "30"]);
-    ffmpeg.args(["-c:a", "libopus", "-ac", "2", "-f", "whip", &line.http("/whip/secret")]);
+    ffmpeg.args(["-c:a", "libopus", "-ac", "2", "-f", "whip"]).args(flags).arg(line.http("/whip/secret"));
     let output = ffmpeg.stdin(std::process::Stdio::null()).kill_on_drop(true).output();
     let output = tokio::time::timeout(Duration::from_secs(40), output).await.unwrap().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -161,8 +163,84 @@ async fn ffmpeg_s_muxer_publishes() {
     assert_eq!(line.ends().await, [true], "FFmpeg says goodbye: {said}");
     let seen = counts(&line.http("/live/demo/source/index.m3u8")).await;
     let sound = counts(&line.http("/live/demo/audio/index.m3u8")).await;
-    println!("FFmpeg: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
+    println!("FFmpeg {flags:?}: {} of 180 pictures, {} frames of sound", seen.video, sound.audio);
     assert!(seen.video >= 178, "{} of 180 pictures", seen.video);
     assert_sound(sound.audio, 6);
+    line.stop().await;
+}
+
+#[tokio::test]
+async fn ffmpeg_s_muxer_publishes_and_waits_for_dtls() {
+    assert_ffmpeg_publishes(&[]).await;
+}
+
+#[tokio::test]
+async fn ffmpeg_s_muxer_publishes_and_begins_dtls_itself() {
+    assert_ffmpeg_publishes(&["-whip_flags", "dtls_active"]).await;
+}
+
+/// As `webrtcbin` takes them: encoder and payloader, and the RTP that is offered.
+const H264_BIN: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=60 ! video/x-h264,profile=baseline \
+     ! rtph264pay config-interval=-1 aggregate-mode=zero-latency \
+     ! application/x-rtp,media=video,encoding-name=H264,packetization-mode=(string)1";
+
+const VP8_BIN: &str = "vp8enc deadline=1 cpu-used=8 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp8pay picture-id-mode=15-bit \
+     ! application/x-rtp,media=video,encoding-name=VP8";
+const VP9_BIN: &str = "vp9enc deadline=1 cpu-used=8 lag-in-frames=0 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp9pay picture-id-mode=15-bit \
+     ! application/x-rtp,media=video,encoding-name=VP9";
+
+/// Publishes eight seconds by GStreamer and says goodbye. No picture that it was given is lost, nor any sound with them.
+async fn assert_webrtcbin_publishes(line: &Line, encode: &str) {
+    let (client, offer) = Webrtcbin::offer((640, 360), 240, encode);
+    let created = line.send("POST", "/whip", &[SDP, KEY], &offer).await;
+    assert_eq!(created.status, 201, "{}", created.text);
+    client.accept(&created.text);
+    let until = Instant::now() + Duration::from_secs(40);
+    while !client.is_done() {
+        assert!(Instant::now() < until, "webrtcbin does not end");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await; // what is on its way
+    let ended = line.send("DELETE", &created.header("location"), &[KEY], "").await;
+    assert_eq!(ended.status, 200);
+    line.wait_for_ends(1).await;
+    assert_eq!(line.ends().await, [true]);
+    let sound = counts(&line.http("/live/demo/audio/index.m3u8")).await;
+    let (sent, seen) = (client.sent(), line.pictures());
+    println!("webrtcbin: {seen} pictures of {sent} that were sent, {} frames of sound", sound.audio);
+    assert!(sent > 0 && (sent..=240).contains(&seen), "{seen} pictures of {sent}");
+    let whole = sent * 48_000 / 1_024 / 30;
+    assert!(sound.audio + 16 >= whole, "{} frames of sound with {sent} pictures", sound.audio);
+}
+
+/// What GStreamer published is listed under this codec, and every picture of it plays.
+async fn assert_playable(line: &Line, codec: &str) {
+    let master = line.get("/live/demo/master.m3u8").await.text;
+    assert!(master.contains(codec) && master.contains("640x360"), "{master}");
+    assert_eq!(counts(&line.http("/live/demo/source/index.m3u8")).await.video, line.pictures());
+    let errors = decode_errors(&line.http("/live/demo/master.m3u8")).await;
+    assert!(errors.is_empty(), "{errors}");
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_h264_and_every_picture_arrives() {
+    let line = Line::start().await;
+    assert_webrtcbin_publishes(&line, H264_BIN).await;
+    assert_playable(&line, "avc1.").await;
+    line.stop().await;
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_vp9_and_every_picture_arrives() {
+    let line = Line::start().await;
+    assert_webrtcbin_publishes(&line, VP9_BIN).await;
+    assert_playable(&line, "vp09.").await;
+    line.stop().await;
+}
+
+#[tokio::test]
+async fn gstreamer_publishes_vp8_and_every_picture_arrives() {
+    let line = Line::start().await;
+    assert_webrtcbin_publishes(&line, VP8_BIN).await; // which no player takes as it is: there is no ladder here
     line.stop().await;
 }

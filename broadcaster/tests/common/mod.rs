@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)] // a helper that fails fails its test
 
 pub mod relay;
+pub mod webrtcbin;
 pub mod whip;
 
 use millrace_broadcaster::config::Rung;
-use millrace_broadcaster::events::IngestEvent;
+use millrace_broadcaster::events::{IngestEvent, TrackKind};
 use millrace_broadcaster::ingest::srt::SrtOptions;
 use millrace_broadcaster::ingest::{Certificate, Gate, Publication, RtmpServer, SrtServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
@@ -48,6 +49,7 @@ pub fn media(file: &str) -> Option<PathBuf> {
 #[derive(Debug, Default, Clone)]
 struct Seen {
     started: usize,
+    pictures: usize,
     ends: Vec<bool>,
     /// The ladder of its own that each publication came with.
     ladders: Vec<Option<Vec<Rung>>>,
@@ -158,6 +160,11 @@ impl Line {
 
     pub async fn started(&self) -> usize {
         self.seen.borrow().started
+    }
+
+    /// Pictures of all publications.
+    pub fn pictures(&self) -> usize {
+        self.seen.borrow().pictures
     }
 
     pub async fn ends(&self) -> Vec<bool> {
@@ -285,6 +292,7 @@ async fn carry(mut publication: Publication, origin: Origin, seen: Arc<watch::Se
             IngestEvent::Ended { clean } => (false, Some(*clean)),
             _ => (false, None),
         };
+        let picture = matches!(&event, IngestEvent::Unit(unit) if unit.track == TrackKind::Video);
         match segmenter.push(now, event) {
             Ok(events) => events.iter().for_each(|event| handle.apply(event).unwrap()),
             Err(error) => {
@@ -295,6 +303,7 @@ async fn carry(mut publication: Publication, origin: Origin, seen: Arc<watch::Se
         }
         seen.send_modify(|seen| {
             seen.started += usize::from(start);
+            seen.pictures += usize::from(picture);
             seen.ends.extend(end);
         });
     }

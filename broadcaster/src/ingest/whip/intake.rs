@@ -11,7 +11,7 @@ use crate::ingest::avc::configure;
 use crate::ingest::tracks::{Expect, Stamp, Tracks};
 use millrace_media::AvError;
 use millrace_media::audio::OpusToAac;
-use millrace_media::cmaf::CmafError;
+use millrace_media::cmaf::{CmafError, Codec, VideoTrack};
 use std::time::{Duration, Instant};
 
 /// So long a missing packet of a picture is waited for: several requests on a path of 100 ms.
@@ -27,9 +27,14 @@ const KEY_RETRY: Duration = Duration::from_millis(500);
 /// Why a publication cannot go on. The message is for the log: WebRTC has no words for its publisher.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum IntakeError {
-    /// Parameter sets that are not accepted.
-    #[error("the h.264 parameter sets are not accepted: {0}")]
+    /// Parameter sets or a key frame that are not accepted.
+    #[error("the video is not accepted: {0}")]
     Video(#[from] CmafError),
+    /// Alternate references of VP8.
+    #[error(
+        "a frame comes that is not to be shown: switch alternate references off in the encoder (libvpx: auto-alt-ref=0)"
+    )]
+    Hidden,
     /// B-frames.
     #[error("pictures come in another order than they are shown: switch B-frames off in the encoder")]
     Reordered,
@@ -57,8 +62,10 @@ pub(super) struct Intake {
 }
 
 struct Video {
+    codec: Codec,
     order: Reorder,
     assembler: Assembler,
+    layered: bool,
     /// Pictures are dropped until a key picture comes.
     broken: bool,
     last_dts: Option<i64>,
@@ -72,11 +79,11 @@ struct Audio {
 }
 
 impl Intake {
-    /// For the stream `name`, with sound if the offer has any.
+    /// For the stream `name`, of this video codec, with sound if the offer has any.
     ///
     /// # Errors
     /// When this FFmpeg has no Opus or no AAC.
-    pub(super) fn new(name: &str, sound: bool, now: Instant) -> Result<Self, AvError> {
+    pub(super) fn new(name: &str, codec: Codec, sound: bool, now: Instant) -> Result<Self, AvError> {
         let audio = match sound {
             true => Some(Audio { order: Reorder::new(AUDIO_WAIT), codec: OpusToAac::new()? }),
             false => None,
@@ -88,8 +95,10 @@ impl Intake {
             name: name.to_owned(),
             clock: Clock::new(now),
             video: Video {
+                codec,
                 order: Reorder::new(VIDEO_WAIT),
-                assembler: Assembler::default(),
+                assembler: Assembler::new(codec),
+                layered: false,
                 broken: true,
                 last_dts: None,
                 last_key: None,
@@ -136,6 +145,9 @@ impl Intake {
         for picture in pictures {
             self.picture(picture, now)?;
         }
+        if self.video.assembler.is_layered() && !std::mem::replace(&mut self.video.layered, true) {
+            tracing::warn!(stream = %self.name, "of the spatial layers of vp9 only the lowest is taken: choose one layer, L1T1, in the encoder");
+        }
         while let Some((_, packet)) = self.audio.as_mut().and_then(|audio| audio.order.pop(now)) {
             self.sound(packet.timestamp, &packet.payload);
         }
@@ -165,24 +177,26 @@ impl Intake {
         self.tracks.poll()
     }
 
-    fn picture(&mut self, picture: Picture, now: Instant) -> Result<(), IntakeError> {
-        let video = &mut self.video;
+    fn picture(&mut self, mut picture: Picture, now: Instant) -> Result<(), IntakeError> {
         if !picture.whole {
-            video.broken = true;
-            self.counts.dropped += 1;
-            self.tracks.lost();
+            self.drop_picture();
             return Ok(());
         }
-        let configured = configure(self.tracks.video(), &picture.sps, &picture.pps)?;
+        let configured = self.configured(&mut picture)?;
         if picture.data.is_empty() {
             return Ok(()); // parameter sets alone: they come again with the next key picture
         }
-        let unknown = configured.is_none() && self.tracks.video().is_none();
-        if (video.broken || configured.is_some()) && !picture.key || unknown {
-            video.broken = true;
-            self.counts.dropped += 1;
-            self.tracks.lost();
+        let video = &mut self.video;
+        let Some(track) = configured.as_ref().or(self.tracks.video()) else {
+            self.drop_picture();
             return Ok(());
+        };
+        if (video.broken || !picture.follows || configured.is_some()) && !picture.key {
+            self.drop_picture();
+            return Ok(());
+        }
+        if !track.is_shown(&picture.data) {
+            return Err(IntakeError::Hidden);
         }
         let dts = self.clock.video(picture.timestamp);
         if video.last_dts.is_some_and(|last| dts <= last && last - dts <= TIMELINE_JUMP) {
@@ -199,6 +213,23 @@ impl Intake {
         self.counts.pictures += 1;
         self.tracks.unit(TrackKind::Video, Stamp { dts: Some(dts), pts: None }, picture.key, picture.data);
         Ok(())
+    }
+
+    fn drop_picture(&mut self) {
+        self.video.broken = true;
+        self.counts.dropped += 1;
+        self.tracks.lost();
+    }
+
+    /// The track that begins with this picture, if it is another than before. Notes whether the picture is a key picture.
+    fn configured(&self, picture: &mut Picture) -> Result<Option<VideoTrack>, CmafError> {
+        let now = self.tracks.video();
+        if self.video.codec == Codec::H264 {
+            return configure(now, &picture.sps, &picture.pps);
+        }
+        let track = VideoTrack::of_key_frame(self.video.codec, &picture.data)?;
+        picture.key = track.is_some();
+        Ok(track.filter(|track| now != Some(track)))
     }
 
     fn sound(&mut self, timestamp: u32, payload: &[u8]) {

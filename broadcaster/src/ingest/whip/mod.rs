@@ -1,15 +1,15 @@
-//! WHIP ingest (RFC 9725): browsers, OBS and FFmpeg publish by WebRTC, H.264 and Opus.
+//! WHIP ingest (RFC 9725): browsers, OBS, FFmpeg and GStreamer publish by WebRTC, H.264, VP9 or VP8 with Opus.
 //!
 //! | file | what |
 //! | --- | --- |
 //! | `server`, `session` | HTTP routes, the table of sessions; one session's task: the async files |
 //! | `resource`, `offer`, `problem` | what requests and their SDP ask for, or why they are refused |
-//! | `peer` | ICE, DTLS, SRTP and RTCP, from the `rtc` crate |
-//! | `intake` | packets become tracks and access units on one timeline, by way of `reorder`, `picture` and `clock` |
+//! | `peer` | ICE, DTLS, SRTP and RTCP, from the `rtc` crate, with `nomination` |
+//! | `intake` | packets become tracks and access units on one timeline, by way of `reorder`, `picture`, `vpx` and `clock` |
 //! | `ports` | UDP ports, bound before anything is served |
 //!
 //! WebRTC itself is the `rtc` crate, the sans-IO core of `webrtc`: with sockets of our own there is one bounded queue, the socket's,
-//! ports are known before serving, and each packet has the time of its arrival. H.264 is passed on as it is; sound becomes AAC, which every
+//! ports are known before serving, and each packet has the time of its arrival. Pictures are passed on as they are; sound becomes AAC, which every
 //! HLS player takes.
 
 mod clock;
@@ -18,6 +18,7 @@ pub mod fuzz;
 mod intake;
 #[cfg(test)]
 mod intake_tests;
+mod nomination;
 mod offer;
 #[cfg(test)]
 mod offer_tests;
@@ -29,6 +30,7 @@ mod reorder;
 mod resource;
 mod server;
 mod session;
+mod vpx;
 
 pub use ports::{MOST_PORTS, PortRange, PortRangeError};
 pub use server::WhipServer;

@@ -1,6 +1,7 @@
 //! What an SDP offer says, checked against what WHIP and this server take, and the SDP fragments of trickle ICE. Sans-IO.
 
 use super::problem::Problem;
+use millrace_media::cmaf::Codec;
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::transport::RTCDtlsRole;
 use rtc::rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind};
@@ -20,6 +21,8 @@ pub(super) struct Offer {
     pub(super) ufrag: String,
     /// Codecs to answer with, under the client's own numbers.
     pub(super) codecs: Vec<(RtpCodecKind, RTCRtpCodecParameters)>,
+    /// The one codec of the video that is answered with.
+    pub(super) video: Codec,
     pub(super) sound: bool,
     /// The role that is left for this side.
     pub(super) role: RTCDtlsRole,
@@ -44,7 +47,7 @@ impl Offer {
         if parsed.media_descriptions.is_empty() {
             return Err(broken("it has no m= line"));
         }
-        let (mut codecs, mut sound, mut picture) = (Vec::new(), false, false);
+        let (mut codecs, mut sound, mut picture, mut video) = (Vec::new(), false, false, None);
         let mut setup = parsed.attribute("setup").cloned();
         let mut ufrag = parsed.attribute("ice-ufrag").cloned();
         let mut fingerprint = parsed.attribute("fingerprint").is_some();
@@ -82,10 +85,20 @@ impl Offer {
                 ));
             }
             let formats = formats(media);
-            let found = if kind == "video" { h264(&formats) } else { opus(&formats) };
+            let found = if kind == "video" {
+                let preferred = PREFERRED.iter().find_map(|(codec, name)| {
+                    let found = pictures(&formats, name);
+                    (!found.is_empty()).then_some((*codec, found))
+                });
+                let (codec, found) = preferred.unzip();
+                video = codec;
+                found.unwrap_or_default()
+            } else {
+                opus(&formats)
+            };
             if found.is_empty() {
                 let names: Vec<&str> = formats.iter().map(|format| format.name.as_str()).collect();
-                let wanted = if kind == "video" { "H.264 (packetization-mode 0 or 1)" } else { "Opus" };
+                let wanted = if kind == "video" { "H.264 (packetization-mode 0 or 1), VP9 or VP8" } else { "Opus" };
                 return Err(refused(format!(
                     "its m={kind} section offers {}, and this server takes {wanted}: choose that in the encoder",
                     if names.is_empty() { "no codec".to_owned() } else { names.join(", ") }
@@ -94,9 +107,9 @@ impl Offer {
             let medium = if kind == "video" { RtpCodecKind::Video } else { RtpCodecKind::Audio };
             codecs.extend(found.into_iter().map(|codec| (medium, codec)));
         }
-        if !picture {
-            return Err(refused("it has no video: audio-only streams are not served yet, add an H.264 track".into()));
-        }
+        let video = video.ok_or_else(|| {
+            refused("it has no video: audio-only streams are not served yet, add an H.264 track".into())
+        })?;
         if !fingerprint {
             return Err(broken("it has no a=fingerprint"));
         }
@@ -110,7 +123,7 @@ impl Offer {
                 return Err(broken(&format!("its a=setup says {other:?}, not actpass, active or passive")));
             }
         };
-        Ok(Self { sdp, candidates, ufrag, codecs, sound, role })
+        Ok(Self { sdp, candidates, ufrag, codecs, video, sound, role })
     }
 
     /// The same offer with other ICE credentials: what an ICE restart is, to a peer connection.
@@ -193,15 +206,18 @@ fn codec(format: &Format, mime_type: &str) -> RTCRtpCodecParameters {
 
 const FEEDBACK: &[(&str, &str)] = &[("nack", ""), ("nack", "pli"), ("ccm", "fir"), ("transport-cc", "")];
 
-/// Every H.264 of the offer, of whatever profile: it is passed on as it is, and the ladder's decoder takes them all. No RTX: what is
-/// sent again then comes under its own number, so that the requests for it stop.
-fn h264(formats: &[Format]) -> Vec<RTCRtpCodecParameters> {
+/// What is answered with, the best first: H.264 plays everywhere as it is, VP9 in most players, VP8 in none.
+const PREFERRED: [(Codec, &str); 3] = [(Codec::H264, "H264"), (Codec::Vp9, "VP9"), (Codec::Vp8, "VP8")];
+
+/// Every format of this codec in the offer, of whatever profile: it is passed on as it is, and the ladder's decoder takes them all. No
+/// RTX: what is sent again then comes under its own number, so that the requests for it stop.
+fn pictures(formats: &[Format], name: &str) -> Vec<RTCRtpCodecParameters> {
     let taken = |format: &&Format| {
-        format.name.eq_ignore_ascii_case("H264")
+        format.name.eq_ignore_ascii_case(name)
             && format.clock_rate == 90_000
             && !format.fmtp.replace(' ', "").contains("packetization-mode=2")
     };
-    formats.iter().filter(taken).map(|format| codec(format, "video/H264")).collect()
+    formats.iter().filter(taken).map(|format| codec(format, &format!("video/{name}"))).collect()
 }
 
 fn opus(formats: &[Format]) -> Vec<RTCRtpCodecParameters> {

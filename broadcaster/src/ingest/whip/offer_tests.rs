@@ -1,7 +1,9 @@
 //! Offers of real clients, and what is wrong with others.
 
 use super::offer::{MOST_CANDIDATES, Offer};
-use rtc::peer_connection::transport::RTCDtlsRole;
+use super::peer::Peer;
+use millrace_media::cmaf::Codec;
+use std::time::Instant;
 
 /// As Chromium makes it, less most of its codecs.
 pub(super) const CHROMIUM: &str = "v=0\r
@@ -61,12 +63,32 @@ fn an_offer_of_a_browser_is_answered_with_h264_and_opus() {
     assert_eq!(numbers, [111, 102, 104]);
     assert_eq!((offer.ufrag.as_str(), offer.sound, offer.candidates.len()), ("Yf8o", true, 2));
     assert!(!offer.sdp.contains("a=candidate"));
-    assert_eq!(offer.role, RTCDtlsRole::Client);
-    assert_eq!(Offer::read(&CHROMIUM.replace("actpass", "passive")).unwrap().role, RTCDtlsRole::Client);
-    assert_eq!(Offer::read(&CHROMIUM.replace("actpass", "active")).unwrap().role, RTCDtlsRole::Server);
     let restarted = offer.restarted("new1", "another password of length");
     assert_eq!(restarted.matches("a=ice-ufrag:new1\r\n").count(), 2);
     assert!(!restarted.contains("Yf8o"));
+}
+
+#[test]
+fn one_codec_is_answered_with_and_it_is_h264_where_that_is_offered() {
+    for (sdp, codec, numbers) in [
+        (CHROMIUM.to_owned(), Codec::H264, vec![111, 102, 104]),
+        (CHROMIUM.replace("H264", "VP9"), Codec::Vp9, vec![111, 102, 104]),
+        (CHROMIUM.replace("H264", "AV1"), Codec::Vp8, vec![111, 96]),
+    ] {
+        let offer = Offer::read(&sdp).unwrap();
+        let answered: Vec<u8> = offer.codecs.iter().map(|(_, codec)| codec.payload_type).collect();
+        assert_eq!((offer.video, answered), (codec, numbers));
+    }
+}
+
+#[test]
+fn the_role_that_the_client_leaves_in_dtls_is_the_one_in_the_answer() {
+    for (asked, answered) in [("actpass", "active"), ("passive", "active"), ("active", "passive")] {
+        let offer = Offer::read(&CHROMIUM.replace("actpass", asked)).unwrap();
+        let (_, answer) = Peer::answer(offer, vec!["192.0.2.1:4000".parse().unwrap()], Instant::now()).unwrap();
+        let setup: Vec<&str> = answer.sdp.lines().filter_map(|line| line.strip_prefix("a=setup:")).collect();
+        assert_eq!(setup, [answered; 2], "to {asked}");
+    }
 }
 
 #[test]
@@ -81,7 +103,7 @@ fn what_cannot_be_answered_is_refused_whole_and_with_its_reason() {
         (CHROMIUM[..40].into(), 400, "SDP"),
         ("v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n".into(), 400, "m= line"),
         (audio.into(), 422, "audio-only"),
-        (CHROMIUM.replace("H264", "VP9"), 422, "H.264"),
+        (CHROMIUM.replace("H264", "AV1").replace("VP8", "H265"), 422, "H.264"),
         (CHROMIUM.replace("opus", "G722"), 422, "Opus"),
         (twice, 406, "more than one m=video"),
         (data, 422, "m=application"),
@@ -130,7 +152,7 @@ fn no_mutilation_of_an_offer_panics() {
         let sdp = String::from_utf8_lossy(&bytes).into_owned();
         if let Ok(offer) = Offer::read(&sdp) {
             let local = vec!["192.0.2.1:4000".parse().unwrap()];
-            let _ = super::peer::Peer::answer(offer, local, std::time::Instant::now());
+            let _ = Peer::answer(offer, local, Instant::now());
         }
     }
 }

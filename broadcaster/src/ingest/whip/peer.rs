@@ -1,5 +1,6 @@
 //! One WebRTC peer: the `rtc` crate's sans-IO connection with what a WHIP session needs of it, and no more.
 
+use super::nomination::Nomination;
 use super::offer::{MOST_CANDIDATES, Offer};
 use super::problem::Problem;
 use super::reorder::Packet;
@@ -14,7 +15,7 @@ use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::event::{RTCPeerConnectionEvent, RTCTrackEvent};
 use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
 use rtc::peer_connection::sdp::RTCSessionDescription;
-use rtc::peer_connection::state::RTCPeerConnectionState;
+use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
 use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate, RTCIceCandidateInit};
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -66,6 +67,7 @@ pub(super) struct Peer {
     tracks: Vec<Track>,
     /// Candidates that may still be added.
     candidates_left: usize,
+    nomination: Nomination,
 }
 
 /// An answer: the whole description, or what changed in it.
@@ -116,7 +118,14 @@ impl Peer {
         }
         connection.add_local_candidate(RTCIceCandidateInit::default()).map_err(refused)?; // there are no more
         let candidates = std::mem::take(&mut offer.candidates);
-        let mut peer = Self { connection, offer, local, tracks: Vec::new(), candidates_left: MOST_CANDIDATES };
+        let mut peer = Self {
+            connection,
+            offer,
+            local,
+            tracks: Vec::new(),
+            candidates_left: MOST_CANDIDATES,
+            nomination: Nomination::default(),
+        };
         let answer = peer.describe(now)?;
         if answer.sdp.lines().any(|line| line.starts_with("m=") && line.split(' ').nth(1) == Some("0")) {
             return Err(refused("a section of it finds no match"));
@@ -185,9 +194,11 @@ impl Peer {
             transport_protocol: TransportProtocol::UDP,
             ecn: None,
         };
-        let message = TaggedBytesMut { now, transport, message: BytesMut::from(bytes) };
-        if let Err(error) = self.connection.handle_read(message) {
-            tracing::trace!(%from, %error, "a datagram is left out");
+        let again = self.nomination.after(bytes, from);
+        for message in [Some(BytesMut::from(bytes)), again].into_iter().flatten() {
+            if let Err(error) = self.connection.handle_read(TaggedBytesMut { now, transport, message }) {
+                tracing::trace!(%from, %error, "a datagram is left out");
+            }
         }
     }
 
@@ -217,6 +228,10 @@ impl Peer {
                     RTCPeerConnectionState::Closed => return Some(Said::Closed),
                     _ => tracing::debug!(%state, "webrtc"),
                 },
+                RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => {
+                    use RTCIceConnectionState::{Completed, Connected};
+                    self.nomination.settled(matches!(state, Connected | Completed));
+                }
                 RTCPeerConnectionEvent::OnTrack(RTCTrackEvent::OnOpen(track)) => {
                     let kind = self.connection.rtp_receiver(track.receiver_id).map(|receiver| receiver.track().kind());
                     let kind = match kind {

@@ -1,10 +1,13 @@
-//! RTP payloads of H.264 (RFC 6184) into whole pictures. Sans-IO, bounded, and careful with every length: a publisher is a stranger.
+//! RTP payloads into whole pictures: H.264 (RFC 6184) here, VP8 and VP9 by way of `vpx`. Sans-IO, bounded, and careful with every
+//! length: a publisher is a stranger.
 //!
-//! The depacketiser of the `rtc` crate is not used: version 0.21.1 reads past the end of an aggregate that ends in one odd byte,
+//! For H.264, the depacketiser of the `rtc` crate is not used: version 0.21.1 reads past the end of an aggregate that ends in one odd byte,
 //! which ends the task, and joins fragments of different pictures when one between them was lost.
 
 use super::reorder::Packet;
+use super::vpx::{self, Part};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use millrace_media::cmaf::Codec;
 
 /// The largest picture: two seconds at 32 Mb/s in one.
 pub(super) const MOST_BYTES: usize = 8 << 20;
@@ -23,23 +26,26 @@ const MOST_SETS: usize = 8;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Picture {
     pub(super) timestamp: u32,
-    /// Nothing of it is missing, and nothing between it and the picture before.
+    /// Nothing of it is missing.
     pub(super) whole: bool,
-    /// It is an IDR picture.
+    /// Nothing is missing between it and the picture before.
+    pub(super) follows: bool,
+    /// It is an IDR picture. Of VP8 and VP9 only the frame itself says it.
     pub(super) key: bool,
-    /// Its NAL units with lengths of four bytes, without parameter sets and delimiters.
+    /// A frame, or the NAL units of H.264 with lengths of four bytes, without parameter sets and delimiters.
     pub(super) data: Bytes,
-    /// Parameter sets that came with it.
+    /// Parameter sets of H.264 that came with it.
     pub(super) sps: Vec<Bytes>,
     pub(super) pps: Vec<Bytes>,
 }
 
 /// Puts the packets of a picture together.
-#[derive(Default)]
 pub(super) struct Assembler {
+    codec: Codec,
     open: Option<Open>,
     /// Something is missing before the next packet.
     gap: bool,
+    layered: bool,
 }
 
 #[derive(Default)]
@@ -51,23 +57,52 @@ struct Open {
 }
 
 impl Assembler {
+    /// For H.264, VP8 or VP9.
+    pub(super) fn new(codec: Codec) -> Self {
+        Self { codec, open: None, gap: false, layered: false }
+    }
+
+    /// Whether spatial layers were left out.
+    pub(super) fn is_layered(&self) -> bool {
+        self.layered
+    }
+
     /// Takes the next packet in order; `lost` tells that packets before it are missing. Pictures that are complete go to `out`.
     pub(super) fn push(&mut self, lost: bool, packet: Packet, out: &mut Vec<Picture>) {
         self.gap |= lost;
         if packet.payload.is_empty() {
             return; // padding
         }
-        if self.open.as_ref().is_some_and(|open| open.picture.timestamp != packet.timestamp) {
+        if let Some(open) = self.open.as_mut().filter(|_| self.gap) {
+            open.picture.whole = false; // the hole may hold its end
+        }
+        let part = match self.codec {
+            Codec::Vp8 => vpx::vp8(packet.payload),
+            Codec::Vp9 => vpx::vp9(packet.payload),
+            _ => Some(Part { begins: begins(&packet.payload), upper: false, body: packet.payload }),
+        };
+        let frames = matches!(self.codec, Codec::Vp8 | Codec::Vp9);
+        let starts = part.as_ref().is_some_and(|part| part.begins && !part.upper);
+        let another =
+            |open: &Open| open.picture.timestamp != packet.timestamp || frames && starts && !open.data.is_empty();
+        if self.open.as_ref().is_some_and(another) {
             self.finish(out);
         }
-        let gap = std::mem::take(&mut self.gap);
-        let open = self.open.get_or_insert_with(|| {
-            // Behind a hole only a picture that begins with its own parameter sets is surely here from its first byte.
-            let whole = !gap || begins(&packet.payload);
-            Open { picture: Picture { timestamp: packet.timestamp, whole, ..Picture::default() }, ..Open::default() }
-        });
-        let follows = open.picture.whole && (!gap || open.data.is_empty() && open.fragment.is_none());
-        open.picture.whole = follows && open.payload(packet.payload).is_some();
+        if part.as_ref().is_some_and(|part| part.upper) {
+            self.layered = true;
+        } else {
+            let follows = !std::mem::take(&mut self.gap);
+            let open = self.open.get_or_insert_with(|| {
+                // Behind a hole only a picture that says where it begins is surely here from its first byte.
+                let picture =
+                    Picture { timestamp: packet.timestamp, follows, whole: follows || starts, ..Picture::default() };
+                Open { picture, ..Open::default() }
+            });
+            let whole = open.picture.whole;
+            let taken = || part.and_then(|part| if frames { open.frame(part) } else { open.payload(part.body) });
+            let taken = whole && taken().is_some();
+            open.picture.whole = taken;
+        }
         if packet.marker {
             self.finish(out);
         }
@@ -83,6 +118,12 @@ impl Assembler {
 }
 
 impl Open {
+    /// `None` when it is not the next part of a frame, or one too many.
+    fn frame(&mut self, part: Part) -> Option<()> {
+        let next = part.begins == self.data.is_empty() && self.data.len() + part.body.len() <= MOST_BYTES;
+        next.then(|| self.data.put(part.body))
+    }
+
     /// `None` when the payload does not hold what it should.
     fn payload(&mut self, mut payload: Bytes) -> Option<()> {
         if self.data.len() + self.fragment.as_ref().map_or(0, BytesMut::len) + payload.len() > MOST_BYTES {
@@ -153,7 +194,11 @@ mod tests {
     }
 
     fn run(packets: &[(bool, Packet)]) -> Vec<Picture> {
-        let (mut assembler, mut out) = (Assembler::default(), Vec::new());
+        run_as(Codec::H264, packets)
+    }
+
+    fn run_as(codec: Codec, packets: &[(bool, Packet)]) -> Vec<Picture> {
+        let (mut assembler, mut out) = (Assembler::new(codec), Vec::new());
         for (lost, packet) in packets {
             assembler.push(*lost, packet.clone(), &mut out);
         }
@@ -198,6 +243,9 @@ mod tests {
         assert!(key[0].whole);
         let padding = run(&[(true, packet(1, false, &[])), (false, packet(2, true, &[0x41, 1]))]);
         assert!(!padding[0].whole);
+        // The hole may hold the end of the picture before it; and one that begins with a delimiter may build on what is in it.
+        let end = run(&[(false, packet(1, false, &[0x41, 1])), (true, packet(2, true, &[0x69, 0x10]))]);
+        assert_eq!(end.iter().map(|p| (p.whole, p.follows)).collect::<Vec<_>>(), [(false, true), (true, false)]);
     }
 
     #[test]
@@ -218,8 +266,75 @@ mod tests {
     }
 
     #[test]
+    fn packets_of_vp8_and_vp9_make_frames() {
+        let vp8 = [
+            (false, packet(1, false, &[0x10, 1, 2])),
+            (false, packet(1, true, &[0x01, 3])),
+            (false, packet(2, true, &[0x90, 0x80, 7, 4])),
+            (false, packet(3, false, &[0x10, 5])),
+            (false, packet(3, true, &[0x10, 6])), // a second frame of the same time
+        ];
+        let vp9 = [
+            (false, packet(1, false, &[0x08, 1, 2])),
+            (false, packet(1, true, &[0x04, 3])),
+            (false, packet(2, true, &[0x8c, 7, 4])),
+            (false, packet(3, true, &[0x0c, 5])),
+            (false, packet(4, true, &[0x0c, 6])),
+        ];
+        for (codec, packets) in [(Codec::Vp8, vp8), (Codec::Vp9, vp9)] {
+            let pictures = run_as(codec, &packets);
+            assert!(pictures.iter().all(|p| p.whole && p.follows));
+            let frames: Vec<&[u8]> = pictures.iter().map(|p| &p.data[..]).collect();
+            assert_eq!(frames, [&[1u8, 2, 3][..], &[4], &[5], &[6]]);
+        }
+    }
+
+    #[test]
+    fn frames_behind_a_hole_are_whole_where_they_say_that_they_begin() {
+        for (codec, first, next) in [(Codec::Vp8, &[0x10u8, 1], &[0x00u8, 2]), (Codec::Vp9, &[0x08, 1], &[0x04, 2])] {
+            let pictures = run_as(
+                codec,
+                &[
+                    (false, packet(1, false, first)),
+                    (true, packet(2, false, first)), // the end of the one before may be lost
+                    (false, packet(2, true, next)),
+                    (true, packet(3, true, next)), // its own beginning is
+                    (false, packet(4, false, first)),
+                    (true, packet(4, true, next)),     // its middle is
+                    (false, packet(5, true, next)),    // a frame that never began
+                    (false, packet(6, true, &[0x90])), // a broken descriptor
+                    (false, packet(7, true, first)),
+                ],
+            );
+            let seen: Vec<_> = pictures.iter().map(|p| (p.timestamp, p.whole, p.follows)).collect();
+            let broken = |timestamp| (timestamp, false, true);
+            assert_eq!(seen[..4], [broken(1), (2, true, false), (3, false, false), broken(4)], "{codec:?}");
+            assert_eq!(seen[4..], [broken(5), broken(6), (7, true, true)], "{codec:?}");
+        }
+    }
+
+    #[test]
+    fn of_spatial_layers_the_lowest_is_left() {
+        let packets = [
+            (false, packet(1, false, &[0x2c, 0x00, 0, 1])),
+            (false, packet(1, true, &[0x2c, 0x03, 0, 2])),
+            (false, packet(2, false, &[0x6c, 0x00, 0, 3])),
+            (false, packet(2, false, &[0x6c, 0x03, 0, 4])),
+            (false, packet(3, true, &[0x6c, 0x00, 0, 5])),
+        ];
+        let mut assembler = Assembler::new(Codec::Vp9);
+        let mut pictures = Vec::new();
+        packets.into_iter().for_each(|(lost, packet)| assembler.push(lost, packet, &mut pictures));
+        assert_eq!(
+            pictures.iter().map(|p| (p.whole, &p.data[..])).collect::<Vec<_>>(),
+            [(true, &[1u8][..]), (true, &[3]), (true, &[5])]
+        );
+        assert!(assembler.is_layered());
+    }
+
+    #[test]
     fn a_picture_without_end_is_bounded() {
-        let (mut assembler, mut out) = (Assembler::default(), Vec::new());
+        let (mut assembler, mut out) = (Assembler::new(Codec::H264), Vec::new());
         let payload = Bytes::from(vec![0x7c; 60_000]);
         for n in 0..1_000u32 {
             let mut payload = payload.to_vec();

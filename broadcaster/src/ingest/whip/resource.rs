@@ -2,6 +2,8 @@
 
 use super::offer::Fragment;
 use super::problem::Problem;
+use crate::ingest::keyring;
+use alloy::primitives::B256;
 use axum::http::{Method, header};
 
 /// The longest body: a browser's offer with all its codecs and candidates has 8 kB.
@@ -56,9 +58,9 @@ pub(super) struct Resource {
     pub(super) etag: String,
     /// The client's ICE user name fragment: another one asks for a restart.
     pub(super) ufrag: String,
-    /// The key that came in a header, which later requests must then bring too. A key in the path is known to whoever knows the session's
-    /// unguessable URL, and such clients send no headers.
-    pub(super) key: Option<String>,
+    /// Hash of the key that came in a header, which later requests must then bring too: how long a comparison takes says nothing of the
+    /// key itself. A key in the path is known to whoever knows the session's unguessable URL, and such clients send no headers.
+    pub(super) key: Option<B256>,
 }
 
 /// What a request to a session asks for.
@@ -89,7 +91,8 @@ impl Resource {
         if *head.method == Method::OPTIONS {
             return Ok(SessionCall::Options); // browsers send preflights without credentials
         }
-        if self.key.is_some() && head.authorization.and_then(bearer) != self.key.as_deref() {
+        let given = || head.authorization.and_then(bearer).map(keyring::hash);
+        if self.key.is_some() && given() != self.key {
             return Err(unauthorized());
         }
         match *head.method {
@@ -195,7 +198,7 @@ mod tests {
     }
 
     fn resource(key: Option<&str>) -> Resource {
-        Resource { etag: "\"one\"".into(), ufrag: "EsAw".into(), key: key.map(Into::into) }
+        Resource { etag: "\"one\"".into(), ufrag: "EsAw".into(), key: key.map(keyring::hash) }
     }
 
     #[test]

@@ -11,8 +11,10 @@ use super::resource::{
 };
 use super::session::{Command, Session};
 use crate::ingest::gate::{Gate, Grant, Protocol};
+use crate::ingest::keyring;
 use crate::ingest::live::{Live, Publication};
 use crate::ingest::refusal::Refusal;
+use alloy::primitives::B256;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Path, Request, State};
@@ -128,7 +130,7 @@ impl Shared {
             EndpointCall::Publish { key, in_header } => {
                 let grant =
                     self.gate.authorise(Protocol::Whip, key, peer).await.map_err(|refusal| refused(peer, refusal))?;
-                self.publish(peer, grant, in_header.then(|| key.to_owned()), &text(body).await?).await
+                self.publish(peer, grant, in_header.then(|| keyring::hash(key)), &text(body).await?).await
             }
         }
     }
@@ -137,7 +139,7 @@ impl Shared {
         self: &Arc<Self>,
         from: SocketAddr,
         grant: Grant,
-        key: Option<String>,
+        key: Option<B256>,
         sdp: &str,
     ) -> Result<Response, Problem> {
         if self.shutdown.is_cancelled() {
@@ -163,9 +165,9 @@ impl Shared {
         self.tasks.spawn(async move {
             let _entry = entry; // leaves the table however this ends
             let now = Instant::now();
-            let sound = offer.sound;
+            let (video, sound) = (offer.video, offer.sound);
             let made = Peer::answer(offer, local, now).and_then(|(peer, answer)| {
-                let intake = Intake::new(live.name(), sound, now);
+                let intake = Intake::new(live.name(), video, sound, now);
                 let failed = |error| Problem::new(500, "No codec", format!("the server cannot take sound: {error}"));
                 Ok((peer, answer, intake.map_err(failed)?))
             });
