@@ -4,7 +4,7 @@
 mod common;
 
 use common::relay::{Faults, Relay};
-use common::webrtcbin::Webrtcbin;
+use common::webrtcbin::{self, Webrtcbin};
 use common::whip::{Client, KEY, Media, SDP};
 use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
@@ -179,16 +179,6 @@ async fn ffmpeg_s_muxer_publishes_and_begins_dtls_itself() {
     assert_ffmpeg_publishes(&["-whip_flags", "dtls_active"]).await;
 }
 
-/// As `webrtcbin` takes them: encoder and payloader, and the RTP that is offered.
-const H264_BIN: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=60 ! video/x-h264,profile=baseline \
-     ! rtph264pay config-interval=-1 aggregate-mode=zero-latency \
-     ! application/x-rtp,media=video,encoding-name=H264,packetization-mode=(string)1";
-
-const VP8_BIN: &str = "vp8enc deadline=1 cpu-used=8 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp8pay picture-id-mode=15-bit \
-     ! application/x-rtp,media=video,encoding-name=VP8";
-const VP9_BIN: &str = "vp9enc deadline=1 cpu-used=8 lag-in-frames=0 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp9pay picture-id-mode=15-bit \
-     ! application/x-rtp,media=video,encoding-name=VP9";
-
 /// Publishes eight seconds by GStreamer and says goodbye. No picture that it was given is lost, nor any sound with them.
 async fn assert_webrtcbin_publishes(line: &Line, encode: &str) {
     let (client, offer) = Webrtcbin::offer((640, 360), 240, encode);
@@ -225,7 +215,7 @@ async fn assert_playable(line: &Line, codec: &str) {
 #[tokio::test]
 async fn gstreamer_publishes_h264_and_every_picture_arrives() {
     let line = Line::start().await;
-    assert_webrtcbin_publishes(&line, H264_BIN).await;
+    assert_webrtcbin_publishes(&line, webrtcbin::H264).await;
     assert_playable(&line, "avc1.").await;
     line.stop().await;
 }
@@ -233,7 +223,7 @@ async fn gstreamer_publishes_h264_and_every_picture_arrives() {
 #[tokio::test]
 async fn gstreamer_publishes_vp9_and_every_picture_arrives() {
     let line = Line::start().await;
-    assert_webrtcbin_publishes(&line, VP9_BIN).await;
+    assert_webrtcbin_publishes(&line, webrtcbin::VP9).await;
     assert_playable(&line, "vp09.").await;
     line.stop().await;
 }
@@ -241,6 +231,6 @@ async fn gstreamer_publishes_vp9_and_every_picture_arrives() {
 #[tokio::test]
 async fn gstreamer_publishes_vp8_and_every_picture_arrives() {
     let line = Line::start().await;
-    assert_webrtcbin_publishes(&line, VP8_BIN).await; // which no player takes as it is: there is no ladder here
+    assert_webrtcbin_publishes(&line, webrtcbin::VP8).await; // which no player takes as it is: there is no ladder here
     line.stop().await;
 }

@@ -41,6 +41,22 @@ pub(crate) fn get(url: &str) -> Result<Vec<u8>, String> {
     })
 }
 
+/// Publishes an offer by WHIP: the answer, and the URL of the session.
+pub(crate) fn whip(url: &str, offer: String) -> (String, String) {
+    block_on(async {
+        let answer = CLIENT.1.post(url).header("content-type", "application/sdp").body(offer).send().await.unwrap();
+        assert_eq!(answer.status(), 201, "{answer:?}");
+        let session = answer.url().join(answer.headers()["location"].to_str().unwrap()).unwrap();
+        (answer.text().await.unwrap(), session.into())
+    })
+}
+
+/// Ends the session.
+pub(crate) fn hang_up(session: &str) {
+    let answer = block_on(CLIENT.1.delete(session).send()).unwrap();
+    assert_eq!(answer.status(), 200, "{answer:?}");
+}
+
 /// The same, read as JSON.
 pub(crate) fn get_json(url: &str) -> Result<Value, String> {
     serde_json::from_slice(&get(url)?).map_err(|error| format!("{url}: {error}"))

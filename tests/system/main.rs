@@ -13,6 +13,9 @@ mod media;
 mod network;
 mod playlist;
 mod process;
+#[path = "../../broadcaster/tests/common/webrtcbin.rs"]
+#[allow(unreachable_pub, dead_code, reason = "each test uses it in part")]
+mod webrtcbin;
 
 mod bad_clips;
 mod codecs;

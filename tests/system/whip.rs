@@ -1,9 +1,11 @@
-//! A browser and FFmpeg publish by WHIP to the whole network, and what they send is played transcoded.
+//! A browser, FFmpeg and GStreamer publish by WHIP to the whole network, and what they send is played transcoded.
 
-use crate::media::recent_ffmpeg;
+use crate::http::{hang_up, whip};
+use crate::media::{frames, play, recent_ffmpeg};
 use crate::network::Network;
 use crate::playlist::Watch;
 use crate::process::{output, signal, wait_for, wait_for_exit};
+use crate::webrtcbin::{self, Webrtcbin};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -85,4 +87,45 @@ fn ffmpeg_publishes_by_whip_and_is_played_transcoded() {
     network.until_stream_is(&network.live.name, "ended");
     network.assert_well();
     assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
+}
+
+/// Publishes what GStreamer encodes for as long as `look` looks, and ends it.
+fn gstreamer(encode: &str, look: impl FnOnce(&Network)) {
+    let network = Network::start(&["--source", "none"]);
+    // More than anyone looks at.
+    let (publisher, offer) = Webrtcbin::offer((640, 360), 30 * 120, encode);
+    let url = format!("{}/whip/{}", network.ready.broadcaster_api, network.live.key);
+    let (answer, session) = whip(&url, offer);
+    publisher.accept(&answer);
+    look(&network);
+    assert!(!publisher.is_done());
+    hang_up(&session);
+    network.until_stream_is(&network.live.name, "ended");
+    network.assert_well();
+    assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
+}
+
+#[test]
+fn gstreamer_publishes_h264_by_whip_and_is_played_transcoded() {
+    gstreamer(webrtcbin::H264, |network| drop(assert_transcoded(network)));
+}
+
+#[test]
+fn gstreamer_publishes_vp8_by_whip_and_is_played_as_h264() {
+    gstreamer(webrtcbin::VP8, |network| {
+        let mut watch = Watch::new(network.master(&network.live.name));
+        watch.until_more(4, START);
+        watch.assert_whole();
+        let variants = &watch.last.as_ref().unwrap().variants;
+        let names: Vec<_> = variants.iter().map(|v| v.name.as_str()).collect();
+        assert_eq!(names, ["360p"], "no player takes vp8: its source is not listed");
+        assert!(variants[0].codecs.contains("avc1.") && variants[0].audio, "{}", variants[0].codecs);
+        play(&variants[0].url, 30);
+        for (seq, (segment, bytes)) in watch.seen["360p"].iter().skip(1) {
+            let shown = frames(bytes).unwrap();
+            let expected = segment.duration * 30.0;
+            assert!((shown.len() as f64 - expected).abs() < 2.0, "segment {seq}: {} of {expected}", shown.len());
+            assert!(shown.iter().all(|f| (f.width, f.height) == (640, 360)), "segment {seq}");
+        }
+    });
 }

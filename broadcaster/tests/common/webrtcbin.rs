@@ -9,6 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+/// Encoders for [`Webrtcbin::offer`]: encoder and payloader, and the RTP that is offered.
+pub const H264: &str = "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=60 ! video/x-h264,profile=baseline \
+     ! rtph264pay config-interval=-1 aggregate-mode=zero-latency \
+     ! application/x-rtp,media=video,encoding-name=H264,packetization-mode=(string)1";
+pub const VP8: &str = "vp8enc deadline=1 cpu-used=8 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp8pay picture-id-mode=15-bit \
+     ! application/x-rtp,media=video,encoding-name=VP8";
+pub const VP9: &str = "vp9enc deadline=1 cpu-used=8 lag-in-frames=0 target-bitrate=1000000 keyframe-max-dist=60 ! rtpvp9pay picture-id-mode=15-bit \
+     ! application/x-rtp,media=video,encoding-name=VP9";
+
 /// For an offer with all its candidates: there is one of each network interface.
 const GATHERING: Duration = Duration::from_secs(20);
 
