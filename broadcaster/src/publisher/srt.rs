@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sapflow_srt::caller::{Caller, CallerConfig, CallerEvent};
+use sapflow_srt::{Caller, CallerCloseReason, CallerConfig, CallerEvent, SendConfig};
 use tokio::net::UdpSocket;
 use tokio::time::timeout_at;
 
 use super::{PublisherError, soon};
 
-/// What SRT's own field holds of latency.
+/// SRT's own default; a server that wants more gets more.
 const LATENCY: Duration = Duration::from_millis(120);
+/// Bytes a second: nothing is paced, so that a picture is out when it was sent.
+const BANDWIDTH: u64 = 1_000_000_000;
 
 /// A connection that the server has taken.
 pub struct Client {
@@ -26,7 +28,9 @@ impl Client {
     /// A refusal; a lost connection; twenty seconds without an answer.
     pub async fn publish(address: SocketAddr, stream_id: &str) -> Result<Self, PublisherError> {
         let socket = UdpSocket::bind("127.0.0.1:0").await?;
-        let config = CallerConfig { stream_id: stream_id.to_owned(), latency: LATENCY, ..CallerConfig::default() };
+        let send = SendConfig { bandwidth: BANDWIDTH, ..SendConfig::default() };
+        let config =
+            CallerConfig { stream_id: stream_id.to_owned(), latency: LATENCY, send, ..CallerConfig::default() };
         let caller = Caller::new(config, address, Instant::now()).map_err(PublisherError::protocol)?;
         let mut client = Self { caller, socket, connected: false };
         soon("the end of the handshake", async {
@@ -41,7 +45,9 @@ impl Client {
 
     /// Sends one packet of at most 1,316 bytes.
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), PublisherError> {
-        self.caller.enqueue(Instant::now(), payload.to_vec()).map_err(PublisherError::protocol)?;
+        let taken = self.caller.enqueue(Instant::now(), payload.to_vec());
+        self.events()?; // why it has ended says more than that it has
+        taken.map_err(PublisherError::protocol)?;
         self.transmit().await
     }
 
@@ -70,12 +76,20 @@ impl Client {
             let (count, from) = received?;
             self.caller.handle_datagram(Instant::now(), from, &buffer[..count]);
         }
+        self.events()?;
+        self.transmit().await
+    }
+
+    fn events(&mut self) -> Result<(), PublisherError> {
         while let Some(event) = self.caller.poll_event() {
             match event {
                 CallerEvent::Connected { .. } => self.connected = true,
+                CallerEvent::Closed { reason: CallerCloseReason::Rejected(code) } => {
+                    return Err(PublisherError::Refused(format!("code {code}")));
+                }
                 CallerEvent::Closed { reason } => return Err(PublisherError::Refused(format!("{reason:?}"))),
             }
         }
-        self.transmit().await
+        Ok(())
     }
 }

@@ -25,7 +25,7 @@ use crate::bench::BenchError;
 const PUBLISHERS: usize = 8;
 /// How long each publishes: less than the clip, no picture of which comes twice.
 const LENGTH: Duration = Duration::from_secs(12);
-/// After the last picture, for what is held back.
+/// Before the first picture of WHIP, and after the last of those that may be held back.
 const REST: Duration = Duration::from_secs(1);
 /// What a broadcaster asks of SRT unless it is told otherwise, milliseconds.
 const SRT_LATENCY: u32 = 200;
@@ -115,7 +115,8 @@ pub(super) async fn measure(clip: &Arc<Clip>) -> Result<Vec<Delay>, BenchError> 
         for protocol in ["RTMP", "WHIP", "SRT"] {
             let sent = Moments::default();
             let mut publishers = JoinSet::new();
-            for n in 0..PUBLISHERS {
+            // Names of their own: the server may still wait for those before.
+            for n in (0..PUBLISHERS).map(|n| delays.len() * PUBLISHERS + n) {
                 let (clip, http, sent) = (clip.clone(), http.clone(), sent.clone());
                 let (rtmp, srt, api) = (servers.rtmp, servers.srt, servers.http.clone());
                 publishers.spawn(async move {
@@ -181,6 +182,7 @@ async fn by_whip(
 ) -> Result<(), PublisherError> {
     let (mut client, _) = greet(http, api, &n.to_string()).await?;
     client.connect().await?;
+    client.idle(Instant::now() + REST).await?; // the others' handshakes are not what is measured
     let began = Instant::now();
     for unit in clip.units.iter().take_while(|unit| unit.at < LENGTH) {
         client.idle(began + unit.at).await?;

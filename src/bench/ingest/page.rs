@@ -57,10 +57,10 @@ impl Ingest {
             }
         }
         let (each, memory) = SRS;
-        writeln!(f, "| SRS, RTMP, as published | | | {each} | | {memory} | | | | |\n")?;
+        writeln!(f, "| SRS, RTMP, as published | | | {each} | | {memory} | | | | |")?;
         for climb in &self.climbs {
             if let Some(refusal) = &climb.refusal {
-                writeln!(f, "- {}: one more than its limit is told: {refusal}", climb.name)?;
+                writeln!(f, "\n{}: one publisher more than its limit is told “{refusal}”.", climb.name)?;
             }
         }
         Ok(())
@@ -95,7 +95,7 @@ impl Ingest {
         let churn = &self.churn;
         let all: u64 = churn.ends.values().sum();
         let ways: Vec<_> = churn.ends.iter().map(|(end, count)| format!("{count} {}", end.words())).collect();
-        writeln!(f, "{all} publishers came, twelve at a time, for three seconds each: {}. ", ways.join(", "))?;
+        writeln!(f, "{all} publishers came, twelve at a time, for three seconds each: {}.\n", ways.join(", "))?;
         match &churn.growth {
             Some(growth) => writeln!(
                 f,

@@ -49,7 +49,8 @@ pub(super) fn key(n: usize) -> String {
 
 /// A network whose broadcaster has room for [`MOST`] publishers from here, and neither a ladder nor anybody to make one.
 pub(super) async fn broadcaster(dir: &Path) -> Result<Network, BenchError> {
-    let keys: Vec<String> = (0..MOST + 1).map(|n| format!("{{ name = {0:?}, key = {0:?} }}", key(n))).collect();
+    std::fs::create_dir_all(dir).map_err(BenchError::io(dir.display()))?;
+    let keys: Vec<String> = (0..=MOST).map(|n| format!("{{ name = {0:?}, key = {0:?} }}", key(n))).collect();
     let most = MOST.to_string();
     let settings = [
         ("KEYS", format!("[{}]", keys.join(", "))),
@@ -165,9 +166,9 @@ impl Side {
     }
 
     /// How many of the playlists of these publishers are not there or behind.
-    pub(super) async fn stale(&self, publishers: impl Iterator<Item = usize>) -> usize {
+    pub(super) async fn stale(&self, publishers: &[usize]) -> usize {
         let mut stale = 0;
-        for n in publishers {
+        for &n in publishers {
             stale += usize::from(self.behind(n).await.is_none_or(|behind| behind > STALE));
         }
         stale
