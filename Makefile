@@ -21,7 +21,7 @@ test: ## every check and test there is (first time: 45 min; then 25 min)
 	@scripts/bootstrap test
 	@scripts/test $(ONLY)
 
-bench: web ## the figures of docs/bench.md, measured (about 15 min)
+bench: web ## the figures of docs/bench.md, measured (about 20 min); ARGS=--ingest: only ingest, with more and more publishers (15 min)
 	cargo build --release --locked --bin millrace
 	@exec cargo run --quiet --release --locked --bin millrace -- bench $(ARGS)
 

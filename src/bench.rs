@@ -2,9 +2,11 @@
 //!
 //! A real `ffmpeg` publishes a clip in real time to a real `millrace up`, whose processes are watched from outside; then one
 //! `ffmpeg` process makes the same ladder from the same clip. `network` starts and asks the line, `ffmpeg` has every call of
-//! that program, `process` reads `/proc`, and `report` does the sums and the words. `payments` measures tickets by themselves.
+//! that program, `process` reads `/proc`, and `report` does the sums and the words. `payments` measures tickets
+//! by themselves, and `ingest` publishers.
 
 mod ffmpeg;
+mod ingest;
 mod network;
 mod payments;
 mod process;
@@ -49,12 +51,15 @@ pub struct BenchArgs {
     /// B-frames of the clip. With any, a decoder shows a picture only after the next, and all that follows is as late.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=4))]
     bframes: u32,
-    /// How long a second publication of the clip, in a loop, goes on while memory is watched, minutes.
+    /// How long memory is watched, minutes: with a second publication of the clip in a loop, and with publishers that come and go.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1440))]
     minutes: u32,
     /// Only what paying costs, without a network: ten seconds.
     #[arg(long)]
     payments: bool,
+    /// Only what ingest costs, with more and more publishers: fifteen minutes.
+    #[arg(long, conflicts_with = "payments")]
+    ingest: bool,
     /// Writes the report to this file too.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -78,6 +83,9 @@ enum BenchError {
     /// The two sides would make different ladders.
     #[error("the network makes the ladder {0}, which is not the one that ffmpeg made: nothing can be compared")]
     Ladder(String),
+    /// A publisher of ours.
+    #[error("a publisher by {protocol}: {error}")]
+    Publisher { protocol: &'static str, error: millrace_broadcaster::publisher::PublisherError },
     /// Ctrl-C.
     #[error("stopped before the figures were complete")]
     Stopped,
@@ -137,6 +145,11 @@ pub fn main(args: BenchArgs) -> Result<(), Failure> {
         if args.payments {
             return Ok::<_, Failure>(pay(&folder()?, &stop).await?.to_string());
         }
+        if args.ingest {
+            let dir = folder()?;
+            let measured = ingest::measure(dir.path(), args.source.as_ref(), args.minutes, true, &stop).await?;
+            return Ok(measured.to_string());
+        }
         Ok(measure(&args, stop).await?.to_string())
     })?;
     if let Some(path) = &args.out {
@@ -186,7 +199,8 @@ async fn measure(args: &BenchArgs, stop: CancellationToken) -> Result<Report, Be
     say("one ffmpeg process makes the ladder, second time");
     let second = stop.run_until_cancelled(ffmpeg::make_ladder(&clip, &rungs)).await.ok_or(BenchError::Stopped)??;
     let payments = pay(&dir, &stop).await?;
-    Ok(Report { machine, clip, rungs, line, ffmpeg: [first, second], payments })
+    let ingest = ingest::measure(dir.path(), args.source.as_ref(), args.minutes, false, &stop).await?;
+    Ok(Report { machine, clip, rungs, line, ffmpeg: [first, second], payments, ingest })
 }
 
 /// Publishes twice, and watches.

@@ -2,6 +2,7 @@
 //!
 //! In the order in which a segment meets them: [`ingest`], [`segmenter`], [`ladder`](ladder.rs) with
 //! [`orchestrators`](orchestrators.rs), and [`origin`]. [`publication`](publication.rs) ties them together for one stream.
+//! [`publisher`] is the other end of ingest, for measurements and tests.
 
 mod api;
 pub mod config;
@@ -12,6 +13,7 @@ mod ladder;
 mod orchestrators;
 pub mod origin;
 mod publication;
+pub mod publisher;
 pub mod segmenter;
 mod status;
 

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Line, counts, media, push, tone};
+use millrace_broadcaster::publisher::rtmp;
 use std::time::Duration;
 
 /// Pushes a clip as it is and compares what comes out with what went in.
@@ -31,6 +32,28 @@ async fn round_trip(file: &str, audio: bool) {
 #[tokio::test]
 async fn a_real_rtmp_recording_comes_out_whole() {
     round_trip("livepeer-rtmp.flv", true).await;
+}
+
+#[tokio::test]
+async fn what_measurements_publish_with_is_a_publisher_like_others() {
+    let Some(clip) = media("livepeer-rtmp.flv") else { return };
+    let line = Line::start().await;
+    let refused = rtmp::Client::publish(line.rtmp, "live", "guess").await.err().unwrap().to_string();
+    assert!(refused.contains("NetStream.Publish.Unauthorized: unknown key"), "{refused}");
+
+    let tags = rtmp::tags(&std::fs::read(&clip).unwrap()).unwrap();
+    let mut client = rtmp::Client::publish(line.rtmp, "live", "secret").await.unwrap();
+    for tag in &tags {
+        client.send(tag.at, tag).await.unwrap();
+    }
+    client.end().await.unwrap();
+    line.wait_for_end("demo").await;
+    assert_eq!(line.ends().await, [true]);
+    let (sent, came) =
+        (counts(&clip.to_string_lossy()).await, counts(&line.http("/live/demo/source/index.m3u8")).await);
+    assert_eq!(came.video, sent.video);
+    assert_eq!(tags.iter().filter(|tag| tag.is_media() && tag.is_video()).count(), sent.video);
+    line.stop().await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ mod common;
 
 use common::relay::{Faults, Relay};
 use common::{Counts, Line, Outcome, counts, decode_errors, lavfi, media, push};
-use sapflow_srt::{Caller, CallerCloseReason, CallerConfig, CallerEvent};
+use millrace_broadcaster::publisher::srt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -37,29 +37,9 @@ async fn assert_decodes(line: &Line) {
 /// FFmpeg 5.1 has no words for the codes of applications.
 const TOLD: &str = "Application-defined rejection reason";
 
-/// The code that a publisher with this stream id is refused by.
-async fn refusal(line: &Line, stream_id: &str) -> u32 {
-    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let config = CallerConfig { stream_id: stream_id.into(), ..CallerConfig::default() };
-    let mut caller = Caller::new(config, line.srt, Instant::now()).unwrap();
-    let mut buffer = [0; 2_048];
-    loop {
-        let now = Instant::now();
-        caller.handle_timeout(now);
-        while let Some((to, bytes)) = caller.poll_transmit(now) {
-            socket.send_to(&bytes, to).await.unwrap();
-        }
-        match caller.poll_event() {
-            Some(CallerEvent::Closed { reason: CallerCloseReason::Rejected(code) }) => return code,
-            Some(event) => panic!("not refused: {event:?}"),
-            None => {}
-        }
-        let due = caller.poll_timeout().unwrap_or(now + Duration::from_millis(50));
-        if let Ok(received) = tokio::time::timeout_at(due.into(), socket.recv_from(&mut buffer)).await {
-            let (count, from) = received.unwrap();
-            caller.handle_datagram(Instant::now(), from, &buffer[..count]);
-        }
-    }
+/// What a publisher with this stream id is told.
+async fn refusal(line: &Line, stream_id: &str) -> String {
+    srt::Client::publish(line.srt, stream_id).await.err().unwrap().to_string()
 }
 
 fn assert_refused(outcome: &Outcome, words: &str) {
@@ -118,14 +98,14 @@ async fn every_form_of_stream_id_is_taken() {
 async fn refusals_name_their_reason_by_its_code() {
     let line = Line::start().await;
     for (id, code) in [("guess", 401), ("", 401), ("#!::r=secret,m=request", 405), ("#!::r=guess,m=publish", 401)] {
-        assert_eq!(refusal(&line, id).await, 2_000 + code, "{id}");
+        assert_eq!(refusal(&line, id).await, format!("the server refuses: code {}", 2_000 + code), "{id}");
         assert_refused(&made(2, &line.srt(id, "")).finish().await, TOLD);
     }
     assert_eq!(line.started().await, 0);
 
     let mut first = made(20, &line.srt("secret", "")).start();
     line.wait_for_start().await;
-    assert_eq!(refusal(&line, "secret").await, 2_409);
+    assert_eq!(refusal(&line, "secret").await, "the server refuses: code 2409");
     assert_refused(&made(2, &line.srt("secret", "")).finish().await, TOLD);
     let by_rtmp = lavfi(&["-c:v", "libx264", "-an"], &line.url("secret")).finish().await;
     assert_refused(&by_rtmp, "already has a publisher");

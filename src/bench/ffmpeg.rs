@@ -44,19 +44,7 @@ impl Clip {
     /// Makes the clip in `dir`.
     pub(super) async fn make(dir: &Path, args: &BenchArgs) -> Result<Self, BenchError> {
         let (path, log) = (dir.join("clip.flv"), dir.join("ffmpeg.log"));
-        let source = args.source.clone().or_else(found);
-        let mut command = command();
-        match &source {
-            Some(file) => {
-                command.args(["-stream_loop", "-1", "-i"]).arg(file).args(["-map", "0:v:0", "-map", "0:a:0?"])
-            }
-            None => command.args(["-f", "lavfi", "-i", "testsrc2=size=1280x720:rate=30,noise=alls=20:allf=t"]).args([
-                "-f",
-                "lavfi",
-                "-i",
-                "anoisesrc=color=pink:sample_rate=48000",
-            ]),
-        };
+        let (mut command, from) = input(args.source.as_ref(), SIZE);
         let picture = format!("scale={}:{},setsar=1,fps=30,format=yuv420p", SIZE.0, SIZE.1);
         command
             .args(["-t", &args.seconds.to_string(), "-vf", &picture])
@@ -67,8 +55,6 @@ impl Clip {
             .arg(&path);
         run("ffmpeg, making the clip,", command, &log, Duration::from_secs(u64::from(args.seconds * PATIENCE))).await?;
         let bytes = std::fs::metadata(&path).map_err(BenchError::io(path.display()))?.len();
-        let name = source.as_ref().and_then(|file| file.file_name()).map(|name| name.to_string_lossy().into_owned());
-        let from = name.map_or("a test picture with noise".to_owned(), |name| format!("{name}, in a loop"));
         Ok(Self { path, log, from, seconds: args.seconds, bframes: args.bframes, bytes })
     }
 
@@ -79,6 +65,25 @@ impl Clip {
         command.args(["-t", &seconds.to_string(), "-c", "copy", "-f", "flv", &network.publish_url()]);
         let limit = Duration::from_secs(seconds.into()) + PUBLISH_SLACK;
         run("ffmpeg, publishing,", command, &self.log, limit).await
+    }
+}
+
+/// A command with the input of a clip of this size, in a loop: `source`, or the clip that the figures are about, or a test picture with
+/// noise. And its name.
+pub(super) fn input(source: Option<&PathBuf>, (width, height): (u32, u32)) -> (Command, String) {
+    let mut command = command();
+    match source.cloned().or_else(found) {
+        Some(file) => {
+            command.args(["-stream_loop", "-1", "-i"]).arg(&file).args(["-map", "0:v:0", "-map", "0:a:0?"]);
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (command, format!("{name}, in a loop"))
+        }
+        None => {
+            let picture = format!("testsrc2=size={width}x{height}:rate=30,noise=alls=20:allf=t");
+            let sound = "anoisesrc=color=pink:sample_rate=48000";
+            command.args(["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", sound]);
+            (command, "a test picture with noise".to_owned())
+        }
     }
 }
 
@@ -124,14 +129,19 @@ pub(super) async fn make_ladder(clip: &Clip, rungs: &[Rung]) -> Result<Run, Benc
     Ok(Run { cpu: process::children_seconds() - cpu, wall: start.elapsed() })
 }
 
-fn command() -> Command {
+pub(super) fn command() -> Command {
     let mut command = Command::new("ffmpeg");
     command.args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"]);
     command
 }
 
 /// Runs it to its end. It is killed when the caller gives up.
-async fn run(what: &'static str, mut command: Command, log: &Path, limit: Duration) -> Result<(), BenchError> {
+pub(super) async fn run(
+    what: &'static str,
+    mut command: Command,
+    log: &Path,
+    limit: Duration,
+) -> Result<(), BenchError> {
     let output = std::fs::File::create(log).map_err(BenchError::io(log.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).process_group(0).kill_on_drop(true);
     let mut child = command.spawn().map_err(BenchError::io("ffmpeg cannot be started: install it"))?;

@@ -1,6 +1,7 @@
 //! The network under measurement: one `millrace up` of this same program, and what its nodes say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::process::{self, Process};
-use super::{BenchError, Rung, tail};
+use super::{BenchError, Rung, ingest, tail};
 
 /// From the start to readiness: what `up` gives each of its children, and some.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -126,6 +127,15 @@ struct Attempt {
 impl Network {
     /// Starts one in `dir` and waits until it is ready.
     pub(super) async fn start(dir: &Path) -> Result<Self, BenchError> {
+        Self::start_with(dir, &[], &[]).await
+    }
+
+    /// The same with more arguments for `up`, and with other settings of the broadcaster's.
+    pub(super) async fn start_with(
+        dir: &Path,
+        arguments: &[&str],
+        settings: &[(&str, String)],
+    ) -> Result<Self, BenchError> {
         let [data, ready, log] = ["data", "ready.json", "up.log"].map(|name| dir.join(name));
         let output = || std::fs::File::create(&log).map_err(BenchError::io(log.display()));
         let program = std::env::current_exe().map_err(BenchError::io("this program's own path"))?;
@@ -134,6 +144,8 @@ impl Network {
             .arg(&data)
             .arg("--ready-json")
             .arg(&ready)
+            .args(arguments)
+            .envs(settings.iter().map(|(key, value)| (format!("MILLRACE_BROADCASTER_{key}"), value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output()?)
@@ -173,6 +185,30 @@ impl Network {
     /// Its processes now.
     pub(super) fn processes(&self) -> Vec<Process> {
         process::tree(self.pid)
+    }
+
+    /// The broadcaster, as a list of one.
+    pub(super) fn broadcaster(&self) -> Vec<Process> {
+        self.processes().into_iter().filter(|process| process.name == "broadcaster").collect()
+    }
+
+    /// The address of the broadcaster's HTTP.
+    pub(super) fn api(&self) -> &str {
+        &self.ready.broadcaster_api
+    }
+
+    /// Where it takes RTMP.
+    pub(super) fn rtmp(&self) -> Result<SocketAddr, BenchError> {
+        let url = &self.ready.rtmp_url;
+        let address = url.strip_prefix("rtmp://").and_then(|rest| rest.split('/').next()?.parse().ok());
+        address.ok_or_else(|| BenchError::io(url)(std::io::ErrorKind::InvalidInput.into()))
+    }
+
+    /// How long before now the playlist of the source of the stream `name` ends; `None` while there is none.
+    pub(super) async fn behind(&self, name: &str) -> Option<Duration> {
+        let address = format!("{}/live/{name}/source/index.m3u8", self.api());
+        let answer = self.http.get(address).send().await.ok()?.error_for_status().ok()?;
+        ingest::behind(&answer.text().await.ok()?)
     }
 
     /// Where an encoder publishes.

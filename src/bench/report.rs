@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use millrace_node::version;
 
 use super::ffmpeg::{Clip, Run};
+use super::ingest::Ingest;
 use super::payments::Payments;
 use super::process::{Machine, Process};
 use super::{Line, Moment, Rung, SIZE};
@@ -24,6 +25,7 @@ pub(super) struct Report {
     /// The runs of ffmpeg alone, before and after the line's.
     pub(super) ffmpeg: [Run; 2],
     pub(super) payments: Payments,
+    pub(super) ingest: Ingest,
 }
 
 /// Processor time between two moments of a network by process, seconds; a process that was not there at both is left out.
@@ -33,13 +35,13 @@ fn by_process([from, to]: [&Moment; 2]) -> Vec<(&Process, f64)> {
 }
 
 /// Processor time between two moments of a network, and their distance, seconds.
-fn spent(moments: [&Moment; 2]) -> (f64, f64) {
+pub(super) fn spent(moments: [&Moment; 2]) -> (f64, f64) {
     let cpu = by_process(moments).iter().map(|(_, cpu)| cpu).sum();
     (cpu, (moments[1].at - moments[0].at).as_secs_f64())
 }
 
 /// What other programs took of the machine between two moments, cores.
-fn others(moments: [&Moment; 2]) -> f64 {
+pub(super) fn others(moments: [&Moment; 2]) -> f64 {
     let (ours, seconds) = spent(moments);
     (moments[1].busy - moments[0].busy - ours).max(0.0) / seconds
 }
@@ -63,15 +65,15 @@ fn slope(points: &[(f64, f64)]) -> Option<f64> {
 
 /// Memory of one process with a stream.
 #[derive(Debug, PartialEq)]
-struct Growth {
+pub(super) struct Growth {
     /// MiB, mean.
-    mean: f64,
+    pub(super) mean: f64,
     /// KiB a minute.
-    slope: f64,
+    pub(super) slope: f64,
 }
 
 /// By process, over the second half of the watch: by then a network has reached what it needs.
-fn growth(watch: &[Moment]) -> BTreeMap<String, Growth> {
+pub(super) fn growth(watch: &[Moment]) -> BTreeMap<String, Growth> {
     let mut points: BTreeMap<(String, u32), Vec<(f64, f64)>> = BTreeMap::new();
     for moment in &watch[watch.len() / 2..] {
         for p in &moment.processes {
@@ -173,13 +175,19 @@ impl Report {
     }
 }
 
+impl Display for Machine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let profile = if cfg!(debug_assertions) { ", **a debug build: its figures mean nothing**" } else { "" };
+        writeln!(f, "- program: millrace {}{profile}", version::VERSION)?;
+        writeln!(f, "- machine: {} cores of {}; load average before: {}", self.cores, self.model, self.load)
+    }
+}
+
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (machine, clip, line) = (&self.machine, &self.clip, &self.line);
-        let profile = if cfg!(debug_assertions) { ", **a debug build: its figures mean nothing**" } else { "" };
         writeln!(f, "# What the line costs\n\nThis page is the output of `make bench`.\n")?;
-        writeln!(f, "- program: millrace {}{profile}", version::VERSION)?;
-        writeln!(f, "- machine: {} cores of {}; load average before: {}", machine.cores, machine.model, machine.load)?;
+        write!(f, "{machine}")?;
         let rate = clip.bytes * 8 / u64::from(clip.seconds) / 1000;
         let (width, height) = SIZE;
         writeln!(
@@ -254,7 +262,8 @@ impl Display for Report {
             writeln!(f, "  - {} times among segments {first} to {last}: {why}", of.len())
         })?;
 
-        writeln!(f, "\n## Tickets\n\n{}", self.payments)
+        writeln!(f, "\n## Tickets\n\n{}", self.payments)?;
+        write!(f, "\n{}", self.ingest)
     }
 }
 

@@ -247,7 +247,7 @@ impl Reader {
     }
 }
 
-/// Cuts messages into chunks. Always full headers: a server that takes publishers writes a few short messages.
+/// Cuts messages into chunks. Always full headers: eleven bytes more, and no state.
 pub struct Writer {
     chunk_size: usize,
 }
@@ -266,14 +266,24 @@ impl Writer {
 
     /// Appends a message with timestamp 0 to `out`. `chunk_stream` is 2 for control, 3 to 63 for others.
     pub fn write(&self, out: &mut Vec<u8>, chunk_stream: u8, kind: u8, stream: u32, body: &[u8]) {
+        self.write_at(out, chunk_stream, kind, stream, 0, body);
+    }
+
+    /// The same with a timestamp, milliseconds.
+    pub fn write_at(&self, out: &mut Vec<u8>, chunk_stream: u8, kind: u8, stream: u32, timestamp: u32, body: &[u8]) {
         let id = chunk_stream & 0x3F;
-        out.extend([id, 0, 0, 0]);
+        let extended = timestamp.to_be_bytes();
+        let extended = if timestamp >= EXTENDED { &extended[..] } else { &[] };
+        out.push(id);
+        out.extend(&timestamp.min(EXTENDED).to_be_bytes()[1..]);
         out.extend(&(body.len() as u32).to_be_bytes()[1..]);
         out.push(kind);
         out.extend(stream.to_le_bytes());
+        out.extend(extended);
         for (index, chunk) in body.chunks(self.chunk_size).enumerate() {
             if index > 0 {
                 out.push(0xC0 | id);
+                out.extend(extended);
             }
             out.extend(chunk);
         }
@@ -308,6 +318,17 @@ mod tests {
             messages.push(message);
         }
         Ok(messages)
+    }
+
+    #[test]
+    fn a_timestamp_of_any_length_comes_back() {
+        for timestamp in [0, 1, EXTENDED - 1, EXTENDED, EXTENDED + 1, u32::MAX] {
+            let (mut bytes, body) = (Vec::new(), [7; 300]);
+            Writer::default().write_at(&mut bytes, 6, kind::VIDEO, 1, timestamp, &body);
+            let messages = read_all(&mut Reader::default(), &bytes).unwrap();
+            let found: Vec<_> = messages.iter().map(|m| (m.timestamp, &m.body[..])).collect();
+            assert_eq!(found, [(timestamp, &body[..])]);
+        }
     }
 
     #[test]
