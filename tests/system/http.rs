@@ -53,7 +53,7 @@ pub(crate) fn whip(url: &str, offer: String) -> (String, String) {
 
 /// Ends the session.
 pub(crate) fn hang_up(session: &str) {
-    let answer = block_on(CLIENT.1.delete(session).send()).unwrap();
+    let answer = block_on(async { CLIENT.1.delete(session).send().await.unwrap() });
     assert_eq!(answer.status(), 200, "{answer:?}");
 }
 
