@@ -12,7 +12,7 @@ async fn an_endpoint_refuses_with_a_status_and_a_reason() {
     let wrong = ("Authorization", "Bearer wrong");
     let large = "a".repeat(65 << 10);
     let no_video = offer[..offer.find("m=video").unwrap().max(offer.find("m=audio").unwrap())].to_owned();
-    let no_video = if no_video.contains("m=video") { offer.replace("H264", "VP8") } else { no_video };
+    let no_video = if no_video.contains("m=video") { offer.replace("H264", "AV1") } else { no_video };
     type Case<'a> = (&'a str, &'a str, Vec<(&'a str, &'a str)>, &'a str, u16, &'a str);
     let cases: Vec<Case<'_>> = vec![
         ("POST", "/whip", vec![SDP], &offer, 401, "Bearer KEY"),
