@@ -100,7 +100,8 @@ impl Ingest {
             Some(growth) => writeln!(
                 f,
                 "Resident memory of the broadcaster: {:.1} MiB before the first; mean {:.1} MiB and slope {:+.0} KiB/min by least squares over the \
-                 second half of {} min, a look every 5 s, after 75 s of the same.",
+                 second half of {} min, a look every 5 s, after 75 s of the same. The heaps of the allocator fill for some \
+                 five minutes: of fewer than ten, the slope says little.",
                 churn.idle, growth.mean, growth.slope, churn.minutes
             )?,
             None => writeln!(f, "The broadcaster's memory was not seen.")?,
@@ -128,7 +129,8 @@ impl Display for Ingest {
             "\nMemory is resident, and each: what the process has more than before the first, divided. Millrace holds its segments in \
              memory, 20 s in the playlist and 22 s after, and is measured when it holds them all; nginx (MPEG-TS) and ffmpeg (fMP4) write them to files, \
              which are not counted. *Latest packet*: the longest that anything was sent after its time; a second is too late, as is a playlist \
-             that ends more than two segments before now. For WHIP there is nothing here to compare with: neither nginx nor ffmpeg takes it."
+             that ends more than two segments before now. For WHIP there is nothing here to compare with: neither nginx nor ffmpeg takes it. Its sound is Opus, which becomes \
+             AAC: most of its processor time."
         )?;
         self.ratios(f)?;
         writeln!(f, "\n### From the last packet of a picture to its access unit\n")?;
