@@ -57,7 +57,7 @@ impl Ingest {
             }
         }
         let (each, memory) = SRS;
-        writeln!(f, "| SRS, RTMP, as published | | | {each} | | {memory} | | | | |")?;
+        writeln!(f, "| SRS, RTMP, by its own account, not packaged | | | {each} | | {memory} | | | | |")?;
         for climb in &self.climbs {
             if let Some(refusal) = &climb.refusal {
                 writeln!(f, "\n{}: one publisher more than its limit is told “{refusal}”.", climb.name)?;
