@@ -190,7 +190,14 @@ async fn assert_webrtcbin_publishes(line: &Line, encode: &str) {
         assert!(Instant::now() < until, "webrtcbin does not end");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    tokio::time::sleep(Duration::from_secs(1)).await; // what is on its way
+    // What is on its way is here when it was all counted, or when nothing has come for a second.
+    let mut seen = line.pictures();
+    while seen < client.sent() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if std::mem::replace(&mut seen, line.pictures()) == seen {
+            break;
+        }
+    }
     let ended = line.send("DELETE", &created.header("location"), &[KEY], "").await;
     assert_eq!(ended.status, 200);
     line.wait_for_ends(1).await;
@@ -199,7 +206,7 @@ async fn assert_webrtcbin_publishes(line: &Line, encode: &str) {
     let (sent, seen) = (client.sent(), line.pictures());
     println!("webrtcbin: {seen} pictures of {sent} that were sent, {} frames of sound", sound.audio);
     assert!(sent > 0 && (sent..=240).contains(&seen), "{seen} pictures of {sent}");
-    // Of the sound it loses more at the start the busier the machine is, and sound before the first picture has no place.
+    // Sound before the first picture has no place; on a busy machine more of the beginning is missing, for a reason that is not known.
     let whole = sent * 48_000 / 1_024 / 30;
     assert!(sound.audio > whole / 2, "{} frames of sound with {sent} pictures", sound.audio);
 }

@@ -34,6 +34,8 @@ const FEW: usize = 32;
 const BETWEEN: Duration = Duration::from_millis(40);
 /// Until a broadcaster holds as much of each stream as it ever does: the playlist and what has just left it, some 42 s.
 const FILL: Duration = Duration::from_secs(50);
+/// Until a process that has just started is as large as it is without publishers.
+const IDLE: Duration = Duration::from_secs(2);
 /// Others keep segments in files; their processes hold nothing of it.
 const SETTLE: Duration = Duration::from_secs(12);
 /// What processor time is measured over, after that.
@@ -152,7 +154,7 @@ async fn compared(
 /// Adds publishers step by step until one does not hold.
 async fn climb(side: &mut Side, clip: &Arc<Clip>, steps: &[usize], fill: Duration) -> Result<Climb, BenchError> {
     let (mut crowd, http) = (Crowd::default(), crowd::http()?);
-    sleep(Duration::from_secs(2)).await;
+    sleep(IDLE).await;
     let rss = |side: &Side| side.processes().iter().map(|process| process.rss).sum();
     let mut climb = Climb { name: side.name(), idle: rss(side), steps: Vec::new(), refusal: None };
     let mut publishers = 0;

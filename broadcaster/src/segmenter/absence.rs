@@ -41,7 +41,8 @@ impl Absence {
     /// Sound from now on is of this configuration.
     pub(super) fn new_audio(&mut self, track: &AudioTrack) {
         let frame = aac::frame_samples(&track.config) * TICKS_PER_SECOND / i64::from(track.sample_rate.max(1));
-        self.audio.stand_in = aac::silence(&track.config).map(|silence| (silence, frame));
+        let stand_in = aac::silence(&track.config).map(|silence| (silence, frame));
+        self.audio = Track { stand_in, ..Track::default() }; // it is not owed for the time before
     }
 
     /// How long the next keyframe is away at most, where the last one stands in for pictures, ticks.
@@ -76,7 +77,9 @@ impl Absence {
         let Some((data, length)) = other.stand_in.clone() else { return (Vec::new(), true) };
         other.absent |= other.gone > patience;
         let mut units = Vec::new();
-        let mut at = *other.at.get_or_insert(unit.dts - other.gone);
+        let due = unit.dts - other.gone;
+        // The clock may have jumped since.
+        let mut at = other.at.filter(|at| (due - at).abs() <= TIMELINE_JUMP).unwrap_or(due);
         while other.absent && other.gone >= length {
             (at, other.gone) = (at + length, other.gone - length);
             units.push(AccessUnit { track: unit.track.other(), dts: at, pts: at, key: true, data: data.clone() });

@@ -368,6 +368,22 @@ fn where_one_track_stops_something_stands_in_for_it_until_it_comes_back() {
 }
 
 #[test]
+fn sound_that_joins_late_is_not_stood_in_for_before_and_a_jump_of_the_clock_is_followed() {
+    let mut segmenter = Segmenter::default();
+    let pictures = |from: i64, until: i64| (from / 40..until / 40).map(|n| picture(n * 40, n % 50 == 0));
+    run(&mut segmenter, std::iter::once(started(None)).chain(pictures(0, 600_000)));
+    let joined = IngestEvent::AudioConfig(audio_track(51_200));
+    let mut events = run(&mut segmenter, std::iter::once(joined).chain(pictures(600_000, 602_000)));
+    assert!(samples(&events, TrackKind::Audio).is_empty(), "ten minutes of silence");
+    // The clock jumps, and no sound comes behind it.
+    events.extend(run(&mut segmenter, [sound(602_000)]));
+    events.extend(run(&mut segmenter, pictures(602_000, 604_000).chain(pictures(700_000, 712_000))));
+    events.extend(run(&mut segmenter, [IngestEvent::Ended { clean: true }]));
+    let silence = samples(&events, TrackKind::Audio).iter().map(|sample| i64::from(sample.duration)).sum::<i64>();
+    assert!((9..=13).contains(&(silence / 51_200)), "{silence}");
+}
+
+#[test]
 fn pictures_that_come_back_late_are_shown_from_a_keyframe_past_what_stood_in() {
     // Ten seconds without pictures; then they come, three seconds behind for ever.
     let pictures = (0..2000).map(|n| (n * 40 + if n < 125 { 0 } else { 3_000 }, n * 40));
