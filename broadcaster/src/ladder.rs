@@ -98,7 +98,7 @@ impl Ladder {
     /// Passes a part of the segment on.
     pub(crate) fn part(&mut self, index: u32, bytes: Bytes) {
         let Some(segment) = &self.current else { return };
-        let frames = cmaf::read_part(&bytes).map_or(0, |samples| samples.len() as u32);
+        let frames = cmaf::read_head(&bytes).map_or(0, |head| head.samples as u32);
         segment.came.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         if let Err(error) = segment.source.push(index, bytes, frames) {
             warn!(stream = %self.status.name, seq = segment.seq, %error, "the ladder goes without this segment");

@@ -51,7 +51,7 @@ pub(crate) async fn serve(node: Arc<Orchestrator>, session: Arc<Session>, broadc
 
 /// Counts the frames of a part as it comes in, which also refuses what is no part.
 fn count_frames(part: &[u8]) -> Result<u32, String> {
-    cmaf::read_part(part).map(|samples| samples.len() as u32).map_err(|e| e.to_string())
+    cmaf::read_head(part).map(|head| head.samples as u32).map_err(|e| e.to_string())
 }
 
 /// Segments of a stream that may wait for their ticket: the two that are prepaid, the one being made, and one that is verified.

@@ -26,7 +26,7 @@ const MAX_UNPAID: u64 = 3;
 
 /// Serves one segment from its stream to its settlement, and logs how it ended.
 pub(crate) async fn serve(node: Arc<Transcoder>, orchestrator: Peer, channel: Channel) {
-    let count = |part: &[u8]| cmaf::read_part(part).map(|s| s.len() as u32).map_err(|e| e.to_string());
+    let count = |part: &[u8]| cmaf::read_head(part).map(|head| head.samples as u32).map_err(|e| e.to_string());
     let job = match arrive(channel, orchestrator.address(), count).await {
         Ok(Arrival::Segment(job)) => job,
         Ok(Arrival::Tickets(arrears)) => {
@@ -127,8 +127,7 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
     let facts = facts(&specs, &stats, &renditions);
     debug_assert_eq!(pixels(&job.open, stats.frames), stats.renditions.iter().map(|r| r.pixels).sum::<u64>());
     let parts = job.source.parts();
-    let samples = parts.iter().filter_map(|part| cmaf::read_part(part).ok()).flatten();
-    let duration = samples.map(|sample| u64::from(sample.duration)).sum();
+    let duration = parts.iter().filter_map(|part| cmaf::read_head(part).ok()).map(|head| head.duration).sum();
     let (account, terms) = (&node.account, &node.terms);
     let made = Made { assignment: &assignment, facts, renditions: &renditions, duration };
     job.deliver(made, terms, &account.pen, &account.till).await.map(Some)

@@ -3,28 +3,42 @@
 //! | file | what |
 //! | --- | --- |
 //! | `mod` | the streams by name, and the handle that a publication writes through |
-//! | `stream` | what a stream holds and lists: sans-IO |
+//! | `stream` | what a stream lists, and how far it has come: sans-IO |
+//! | `rendition` | parts, segments and init segments of one rendition: sans-IO |
 //! | `playlist` | playlists as text: pure |
+//! | `directives` | what a player asks of a playlist: pure |
+//! | `shared` | a stream that many requests wait for, and its playlists ready to send |
 //! | `http` | the routes |
 //!
-//! Paths: `/live/{name}/master.m3u8`, and per rendition `/live/{name}/{rendition}/` with `index.m3u8`, `init-{n}.mp4` and `{number}.m4s`.
+//! Paths: `/live/{name}/master.m3u8`, and per rendition `/live/{name}/{rendition}/` with `index.m3u8`, `init-{n}.mp4`, `{number}.m4s`
+//! for segments and `{number}.{index}.m4s` for their parts.
 
+mod directives;
 mod http;
+#[cfg(test)]
+mod http_tests;
+#[cfg(test)]
+mod part_tests;
 mod playlist;
+mod rendition;
+mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub use directives::{DirectiveError, Directives};
 pub use stream::{AUDIO, KEEP_ENDED, LINGER, SOURCE, WINDOW};
 
 use crate::events::SegmentEvent;
 use bytes::Bytes;
-use millrace_media::cmaf::{self, Track};
+use millrace_media::cmaf::{self, CmafError, Track};
+use rendition::{Description, Part};
+use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use stream::{Description, Slot, Stream};
-use tokio::sync::watch;
+use stream::{Slot, Stream};
+use tokio::sync::Semaphore;
 
 /// Streams at once, live and ended: each may hold some tens of megabytes.
 pub const MAX_STREAMS: usize = 256;
@@ -72,6 +86,14 @@ pub enum OriginError {
         /// The source's newest.
         newest: u64,
     },
+    /// An init segment or a part that no player could read.
+    #[error("rendition {rendition:?} cannot be read: {error}")]
+    Unreadable {
+        /// Which.
+        rendition: String,
+        /// What is wrong with it.
+        error: CmafError,
+    },
     /// More bytes than any segment may have.
     #[error("segment {0} is larger than a segment may be")]
     SegmentTooLarge(u64),
@@ -95,23 +117,13 @@ pub struct LadderRendition {
 pub struct Origin {
     streams: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
     linger: Duration,
+    /// Places for requests that wait.
+    held: Arc<Semaphore>,
 }
 
 impl Default for Origin {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// A stream and the bell that rings when it changes.
-struct Shared {
-    stream: Mutex<Stream>,
-    changed: watch::Sender<()>,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Stream> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,7 +143,7 @@ impl Origin {
 
     /// The same with another wait.
     pub fn with_linger(linger: Duration) -> Self {
-        Self { streams: Arc::default(), linger }
+        Self { streams: Arc::default(), linger, held: Arc::new(Semaphore::new(http::MAX_HELD)) }
     }
 
     /// Begins a publication of the stream `name`: a new stream, or one whose publisher came back. An older handle of the same
@@ -146,17 +158,16 @@ impl Origin {
         }
         let shared = streams.entry(name.to_owned()).or_insert_with(|| {
             let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let stream = Mutex::new(Stream::new(format!("{:x}", age.as_millis()), self.linger));
-            Arc::new(Shared { stream, changed: watch::Sender::new(()) })
+            Arc::new(Shared::new(Stream::new(format!("{:x}", age.as_millis()), self.linger)))
         });
-        let (publication, base) = shared.lock().begin(now);
+        let (publication, base) = shared.change(|stream| stream.begin(now));
         Ok(StreamHandle { shared: Arc::clone(shared), publication, base })
     }
 
     /// Drops the streams that ended [`KEEP_ENDED`] ago or earlier. Called on every new publication; call it on a timer too.
     pub fn sweep(&self) {
         let now = Instant::now();
-        self.lock().retain(|_, shared| !shared.lock().is_spent(now));
+        self.lock().retain(|_, shared| !shared.look(|stream| stream.is_spent(now)));
     }
 
     /// The HTTP routes, to be merged into a server.
@@ -203,24 +214,24 @@ impl StreamHandle {
                     let about = Description { codec: track.codec_string(), width, height, ..Description::default() };
                     // It may join a stream of sound.
                     stream.add_source(stream.next_number(), about, track.codec.is_playable());
-                    stream.set_init(SOURCE, bytes.clone())
+                    stream.set_init(SOURCE, bytes.clone(), track.timescale)
                 }
                 SegmentEvent::AudioInit(bytes, track) => {
                     let about =
                         Description { codec: track.codec_string(), channels: track.channels, ..Description::default() };
                     // Audio may join late: what was finished before has none.
                     stream.add_rendition(AUDIO, stream.next_number(), about);
-                    stream.set_init(AUDIO, bytes.clone())
+                    stream.set_init(AUDIO, bytes.clone(), track.sample_rate)
                 }
                 SegmentEvent::VideoPart { seq, index, bytes, .. } => {
-                    stream.add_part(SOURCE, self.base + seq, *index, bytes.clone())
+                    stream.add_part(SOURCE, self.base + seq, *index, read(SOURCE, bytes)?)
                 }
                 SegmentEvent::VideoSegmentEnd { seq, duration, frames, independent, program_date_time, .. } => {
                     let slot = Slot::new(self.base + seq, *duration, *program_date_time, *independent);
                     stream.finish_source(SOURCE, slot, *frames, Instant::now())
                 }
                 SegmentEvent::AudioPart { seq, index, bytes, .. } => {
-                    stream.add_part(AUDIO, self.base + seq, *index, bytes.clone())
+                    stream.add_part(AUDIO, self.base + seq, *index, read(AUDIO, bytes)?)
                 }
                 SegmentEvent::AudioSegmentEnd { seq, duration, alone: None, .. } => {
                     stream.finish_segment(AUDIO, self.base + seq, Some(*duration))
@@ -243,12 +254,13 @@ impl StreamHandle {
 
     /// The init segment that the following parts of a rendition need. The same bytes again change nothing.
     pub fn set_init(&self, rendition: &str, bytes: Bytes) -> Result<(), OriginError> {
-        let codec = match cmaf::read_init(&bytes) {
-            Ok(Track::Video(track)) => Some(track.codec_string()),
-            _ => None,
+        let unreadable = |error| OriginError::Unreadable { rendition: rendition.to_owned(), error };
+        let (timescale, codec) = match cmaf::read_init(&bytes).map_err(unreadable)? {
+            Track::Video(track) => (track.timescale, Some(track.codec_string())),
+            Track::Audio(track) => (track.sample_rate, None),
         };
         self.change(|stream| {
-            stream.set_init(rendition, bytes)?;
+            stream.set_init(rendition, bytes, timescale)?;
             if let Some(codec) = codec {
                 stream.set_codec(rendition, codec);
             }
@@ -258,7 +270,8 @@ impl StreamHandle {
 
     /// The next part of a rendition's segment. Parts of a segment that is finished, a gap, or delisted are ignored.
     pub fn add_part(&self, rendition: &str, seq: u64, index: u32, bytes: Bytes) -> Result<(), OriginError> {
-        self.change(|stream| stream.add_part(rendition, self.base + seq, index, bytes))
+        let part = read(rendition, &bytes)?;
+        self.change(|stream| stream.add_part(rendition, self.base + seq, index, part))
     }
 
     /// Forgets the parts of an unfinished segment: another attempt follows from part 0.
@@ -288,10 +301,12 @@ impl StreamHandle {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Stream) -> Result<T, OriginError>) -> Result<T, OriginError> {
-        let result = change(&mut self.shared.lock());
-        self.shared.changed.send_replace(());
-        result
+        self.shared.change(change)
     }
+}
+
+fn read(rendition: &str, bytes: &Bytes) -> Result<Part, OriginError> {
+    Part::read(bytes.clone()).map_err(|error| OriginError::Unreadable { rendition: rendition.to_owned(), error })
 }
 
 /// Whether a stream or a rendition may be called so: it is part of a path.

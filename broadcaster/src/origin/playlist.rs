@@ -1,12 +1,15 @@
 //! Playlists as text, by RFC 8216bis. Pure: a stream and the time in, a string out.
 
-use super::stream::{AUDIO, Entry, Rendition, SOURCE, Stream};
+use super::rendition::{Part, Rendition};
+use super::stream::{AUDIO, Entry, Hint, SOURCE, Stream, Tail};
 use crate::events::TICKS_PER_SECOND;
 use std::fmt::Write as _;
 use std::time::Instant;
 
-/// EXT-X-GAP is of version 8.
+/// EXT-X-GAP is of version 8 …
 const VERSION: u32 = 8;
+/// … and EXT-X-SKIP of version 9.
+const SKIP_VERSION: u32 = 9;
 /// What constant-bitrate encoders overshoot in one segment; used for a rendition that has no segment yet.
 const UNMEASURED_MARGIN: u64 = 11; // tenths
 
@@ -14,7 +17,7 @@ const UNMEASURED_MARGIN: u64 = 11; // tenths
 pub(super) fn master(stream: &Stream) -> Option<String> {
     let active = |name: &str| stream.renditions.get(name).filter(|rendition| rendition.is_active());
     let audio = active(AUDIO);
-    let mut text = header(stream.is_independent(SOURCE));
+    let mut text = header(VERSION, stream.is_independent(SOURCE));
     if !stream.video {
         let sound = audio.filter(|audio| audio.peak > 0)?;
         let (peak, average, codec) = (sound.peak, sound.average(), &sound.about.codec);
@@ -63,51 +66,189 @@ fn bandwidth(rendition: &Rendition, source: &Rendition) -> (u64, u64) {
     }
 }
 
-/// The media playlist of a rendition; `None` while it has nothing to list. One that was never made has gaps to list. The flag says
-/// that it has ended.
-pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String, bool)> {
+/// What a player may leave out that knows it already: all but so many target durations.
+const SKIP_UNTIL: i64 = 6;
+/// Parts are listed of so many target durations: who reads those is near the edge.
+const PARTS_OF: i64 = 3;
+/// Players stay so many target durations, or parts, behind the edge (RFC 8216bis asks for at least three, and twice the part target).
+const HOLD_BACK: i64 = 3;
+
+/// A media playlist.
+pub(super) struct Media {
+    pub(super) text: String,
+    /// It has ended.
+    pub(super) ended: bool,
+}
+
+/// The media playlist of a rendition; `None` while it has nothing to list. One that was never made has gaps to list. With `skip` it
+/// leaves out what a player that asks so knows.
+pub(super) fn media(stream: &Stream, name: &str, now: Instant, skip: bool) -> Option<Media> {
     let target = stream.target?;
-    let (entries, ended) = stream.entries(name, now);
+    let ended = stream.has_ended(name, now);
+    let entries: Vec<Entry<'_>> = stream.entries(name).collect();
     entries.first()?;
+    let tail = stream.tail(name).filter(|_| !ended);
+    let part_target = stream.part_target(name);
     // Gaps before the first segment name its init too. Where there are only gaps, players fetch nothing.
     let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)));
-    let folder = |of: &str| if of == name { String::new() } else { format!("../{of}/") };
-    let tag = &stream.tag;
-    let mut text = header(stream.is_independent(name));
+    let skipped = if skip && !ended { skippable(&entries, &tail, target) } else { 0 };
+    let version = if skipped > 0 { SKIP_VERSION } else { VERSION };
+
+    let mut text = header(version, stream.is_independent(name));
     let _ = writeln!(text, "#EXT-X-TARGETDURATION:{target}");
+    if !ended {
+        text.push_str(&control(target, part_target));
+    }
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", stream.window_start());
     let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", stream.discontinuity_sequence);
-    let mut current = None;
-    for Entry { slot, of, segment } in entries {
-        if slot.discontinuity {
-            text.push_str("#EXT-X-DISCONTINUITY\n");
-        }
-        let init = segment.map(|segment| (of, segment.init)).or(current).or(first_init);
-        if let Some((of, id)) = init.filter(|_| init != current || slot.discontinuity) {
-            let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}init-{id}.mp4?v={tag}\"", folder(of));
-            current = init;
-        }
-        let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
-        if segment.is_none() {
-            text.push_str("#EXT-X-GAP\n");
-        }
-        // A segment that may not be listed leaves a gap, and a gap obeys the target duration too.
-        let ticks = segment
-            .and_then(|segment| segment.duration)
-            .unwrap_or(slot.duration)
-            .min(target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1);
-        let seconds = ticks as f64 / TICKS_PER_SECOND as f64;
-        let _ = writeln!(text, "#EXTINF:{seconds:.5},\n{}{}.m4s?v={tag}", folder(of), slot.number);
+    if skipped > 0 {
+        let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
+    let mut lister = Lister { text, stream, name, first_init, current: None };
+    // What is left of the window behind an entry, to its end.
+    let mut behind: i64 = entries.iter().map(|entry| entry.ticks(target)).sum::<i64>() + tail_ticks(&tail);
+    for (place, entry) in entries.iter().enumerate() {
+        if place >= skipped {
+            let with_parts = !ended && behind <= PARTS_OF * target * TICKS_PER_SECOND + entry.ticks(target);
+            lister.entry(entry, target, with_parts);
+        } else if let Some(segment) = entry.segment {
+            lister.current = Some((entry.of, segment.init));
+        }
+        behind -= entry.ticks(target);
+    }
+    if let Some(tail) = &tail {
+        lister.tail(tail);
+        if let Some(hint) = part_target.and_then(|_| stream.hint(name, tail)) {
+            let Hint { number, index } = hint;
+            let (folder, tag) = (lister.folder(tail.of), &stream.tag);
+            let _ = writeln!(lister.text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{folder}{number}.{index}.m4s?v={tag}\"");
+        }
+        reports(&mut lister.text, stream, name, now);
+    }
+    let mut text = lister.text;
     if ended {
         text.push_str("#EXT-X-ENDLIST\n");
     }
-    Some((text, ended))
+    Some(Media { text, ended })
 }
 
-fn header(independent: bool) -> String {
+/// How many entries are so old that a delta update may leave them out.
+fn skippable(entries: &[Entry<'_>], tail: &Option<Tail<'_>>, target: i64) -> usize {
+    let mut kept = tail_ticks(tail);
+    let fresh = entries.iter().rev().take_while(|entry| {
+        kept += entry.ticks(target);
+        kept <= SKIP_UNTIL * target * TICKS_PER_SECOND
+    });
+    entries.len() - fresh.count()
+}
+
+fn tail_ticks(tail: &Option<Tail<'_>>) -> i64 {
+    tail.iter().flat_map(|tail| &tail.parts).map(|(_, ticks)| ticks).sum()
+}
+
+/// What a live playlist says of how it is to be asked for.
+fn control(target: i64, part_target: Option<i64>) -> String {
+    let mut text =
+        format!("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={:.1}", (SKIP_UNTIL * target) as f64);
+    if let Some(ticks) = part_target {
+        let longest = seconds(ticks);
+        let _ = write!(text, ",PART-HOLD-BACK={:.5}", HOLD_BACK as f64 * longest);
+        let _ = write!(text, "\n#EXT-X-PART-INF:PART-TARGET={longest:.5}");
+    }
+    text.push('\n');
+    text
+}
+
+/// Where the other playlists of the stream are, so that a player which switches knows what to ask for.
+fn reports(text: &mut String, stream: &Stream, name: &str, now: Instant) {
+    let others = stream.ladder.iter().map(String::as_str).chain([AUDIO]).filter(|other| *other != name);
+    for other in others {
+        let edge = stream.edge(other, now);
+        let blocked = stream.target.is_none() || !stream.renditions.contains_key(other) || edge.over || edge.next == 0;
+        if blocked {
+            continue;
+        }
+        // The last part that is listed is of the open segment, or else of the one before.
+        let (segment, part) = match edge.parts.checked_sub(1) {
+            Some(part) => (edge.next, Some(part)),
+            None => (edge.next - 1, stream.parts(other, edge.next - 1).len().checked_sub(1).map(|part| part as u32)),
+        };
+        let part = part.map(|part| format!(",LAST-PART={part}")).unwrap_or_default();
+        let _ = writeln!(text, "#EXT-X-RENDITION-REPORT:URI=\"../{other}/index.m3u8\",LAST-MSN={segment}{part}");
+    }
+}
+
+fn seconds(ticks: i64) -> f64 {
+    ticks as f64 / TICKS_PER_SECOND as f64
+}
+
+/// Writes segments and parts.
+struct Lister<'a> {
+    text: String,
+    stream: &'a Stream,
+    name: &'a str,
+    first_init: Option<(&'a str, u32)>,
+    /// The init segment that holds.
+    current: Option<(&'a str, u32)>,
+}
+
+impl<'a> Lister<'a> {
+    fn entry(&mut self, Entry { slot, of, segment }: &Entry<'a>, target: i64, with_parts: bool) {
+        if slot.discontinuity {
+            self.text.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        self.map(segment.map(|segment| (*of, segment.init)), slot.discontinuity);
+        let _ = writeln!(self.text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
+        match segment {
+            None => self.text.push_str("#EXT-X-GAP\n"),
+            Some(_) if with_parts => self.parts(of, slot.number, &self.stream.parts(self.name, slot.number)),
+            Some(_) => {}
+        }
+        let ticks = seconds(Entry { slot, of, segment: *segment }.ticks(target));
+        let (folder, number, tag) = (self.folder(of), slot.number, &self.stream.tag);
+        let _ = writeln!(self.text, "#EXTINF:{ticks:.5},\n{folder}{number}.m4s?v={tag}");
+    }
+
+    fn tail(&mut self, tail: &Tail<'a>) {
+        if tail.parts.is_empty() {
+            return;
+        }
+        if tail.discontinuity {
+            self.text.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        self.map(tail.init.map(|init| (tail.of, init)), tail.discontinuity);
+        self.parts(tail.of, tail.number, &tail.parts);
+    }
+
+    fn map(&mut self, own: Option<(&'a str, u32)>, discontinuity: bool) {
+        let init = own.or(self.current).or(self.first_init);
+        if let Some((of, id)) = init.filter(|_| init != self.current || discontinuity) {
+            let folder = self.folder(of);
+            let _ = writeln!(self.text, "#EXT-X-MAP:URI=\"{folder}init-{id}.mp4?v={}\"", self.stream.tag);
+            self.current = init;
+        }
+    }
+
+    fn parts(&mut self, of: &str, number: u64, parts: &[(&Part, i64)]) {
+        let (folder, tag) = (self.folder(of), &self.stream.tag);
+        for (index, (part, ticks)) in parts.iter().enumerate() {
+            let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
+            let duration = seconds(*ticks);
+            let _ = writeln!(
+                self.text,
+                "#EXT-X-PART:DURATION={duration:.5},URI=\"{folder}{number}.{index}.m4s?v={tag}\"{independent}"
+            );
+        }
+    }
+
+    fn folder(&self, of: &str) -> String {
+        if of == self.name { String::new() } else { format!("../{of}/") }
+    }
+}
+
+fn header(version: u32, independent: bool) -> String {
     let independent = if independent { "#EXT-X-INDEPENDENT-SEGMENTS\n" } else { "" };
-    format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{independent}")
+    format!("#EXTM3U\n#EXT-X-VERSION:{version}\n{independent}")
 }
 
 /// The common rate that a measured one stands for, if it is within what millisecond timestamps blur over two seconds.

@@ -4,12 +4,17 @@
 //! discontinuity; every rendition fills the same slots, so all playlists agree on numbers, dates and discontinuities. Numbers
 //! continue when a publisher comes back.
 //!
-//! A slot of a rendition, once finished or declared a gap, never changes: a player may have seen it.
+//! A slot of a rendition, once finished or declared a gap, never changes: a player may have seen it. Neither does a part that is listed:
+//! where its worker is lost, the parts are taken out of the playlist, and the segment that another worker makes is listed whole.
+//!
+//! The playlist of a rendition lists its segments up to the first that is not finished, and of that one the parts. Where the two meet is
+//! its [`Edge`].
 //!
 //! A publisher whose picture grows or shrinks midway gets another ladder. Players keep the playlist that they chose: where a rung
 //! is not made, its playlist lists the segments of the highest rung that is.
 
 use super::OriginError;
+use super::rendition::{Description, Init, Part, Progress, Rendition, Segment, at};
 use crate::events::TICKS_PER_SECOND;
 use crate::segmenter::{MAX_SEGMENT_BYTES, target_duration};
 use bytes::Bytes;
@@ -61,83 +66,41 @@ impl Slot {
     }
 }
 
-/// Where a rendition's segment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    Open,
-    Ready,
-    Gap,
-}
-
-#[derive(Debug)]
-pub(super) struct Segment {
-    pub(super) init: u32,
-    pub(super) parts: Vec<Bytes>,
-    pub(super) progress: Progress,
-    pub(super) bytes: usize,
-    /// Own duration in ticks, where it differs from the slot's (audio).
-    pub(super) duration: Option<i64>,
-}
-
-/// What a rendition is, for the master playlist.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Description {
-    pub(super) codec: String,
-    pub(super) width: u32,
-    pub(super) height: u32,
-    /// Configured bit/s; 0 for what is only measured.
-    pub(super) bitrate: u32,
-    /// Audio only.
-    pub(super) channels: u8,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Rendition {
-    pub(super) about: Description,
-    pub(super) segments: BTreeMap<u64, Segment>,
-    pub(super) inits: BTreeMap<u32, Bytes>,
-    next_init: u32,
-    /// From which segment on it is made, and from which on it is not.
-    made: BTreeMap<u64, bool>,
-    /// Highest bit rate of any segment, bit/s.
-    pub(super) peak: u64,
-    total_bits: u64,
-    total_ticks: u64,
-}
-
-impl Rendition {
-    /// Bit/s over all segments so far.
-    pub(super) fn average(&self) -> u64 {
-        (self.total_bits * TICKS_PER_SECOND as u64).checked_div(self.total_ticks).unwrap_or(0)
-    }
-
-    /// False once it was taken out of the ladder.
-    pub(super) fn is_active(&self) -> bool {
-        self.is_made(u64::MAX)
-    }
-
-    fn is_made(&self, number: u64) -> bool {
-        at(&self.made, number).copied().unwrap_or(false)
-    }
-
-    fn progress(&self, slot: &Slot) -> Progress {
-        if slot.too_long {
-            return Progress::Gap;
-        }
-        self.segments.get(&slot.number).map_or(Progress::Open, |segment| segment.progress)
-    }
-}
-
-/// What holds for segment `number`, of what is noted by the segment that it holds from.
-fn at<T>(since: &BTreeMap<u64, T>, number: u64) -> Option<&T> {
-    since.range(..=number).next_back().map(|(_, value)| value)
-}
-
 /// Forgets what holds for no segment from `start` on.
 fn forget_before<T>(since: &mut BTreeMap<u64, T>, start: u64) {
     if let Some(holds) = since.range(..=start).next_back().map(|(from, _)| *from) {
         *since = since.split_off(&holds);
     }
+}
+
+/// How far a playlist has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Edge {
+    /// Segments before this one are listed …
+    pub(super) next: u64,
+    /// … and so many parts of it.
+    pub(super) parts: u32,
+    /// Nothing follows.
+    pub(super) over: bool,
+}
+
+/// The segment of a playlist that is not finished: its parts are listed as they come.
+pub(super) struct Tail<'a> {
+    pub(super) number: u64,
+    /// As in [`Entry`].
+    pub(super) of: &'a str,
+    pub(super) init: Option<u32>,
+    pub(super) discontinuity: bool,
+    pub(super) parts: Vec<(&'a Part, i64)>,
+    /// It will be listed whole: no part of it follows.
+    pub(super) whole: bool,
+}
+
+/// The part that comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Hint {
+    pub(super) number: u64,
+    pub(super) index: u32,
 }
 
 /// Tags an entry of a media playlist has.
@@ -147,6 +110,21 @@ pub(super) struct Entry<'a> {
     pub(super) of: &'a str,
     /// `None` for a gap.
     pub(super) segment: Option<&'a Segment>,
+}
+
+impl Entry<'_> {
+    /// Its duration in ticks. A segment that may not be listed leaves a gap, and a gap obeys the target duration too.
+    pub(super) fn ticks(&self, target: i64) -> i64 {
+        self.segment.and_then(|segment| segment.duration).unwrap_or(self.slot.duration).min(longest_segment(target))
+    }
+}
+
+/// Longest part in ticks, known from the first segment on: as the target duration, it never changes. 0 where frames are so long that parts
+/// gain nothing.
+#[derive(Default)]
+struct PartTargets {
+    video: Option<i64>,
+    audio: Option<i64>,
 }
 
 /// The stream.
@@ -166,6 +144,7 @@ pub(super) struct Stream {
     /// The highest rung that is made, by the segment from which on it is.
     highest: BTreeMap<u64, String>,
     pub(super) target: Option<i64>,
+    part_targets: PartTargets,
     /// Frames per second of the source, once measured.
     pub(super) frame_rate: Option<f64>,
     /// A new publication may have another rate.
@@ -192,6 +171,7 @@ impl Stream {
             video: false,
             highest: BTreeMap::new(),
             target: None,
+            part_targets: PartTargets::default(),
             frame_rate: None,
             measure_rate: false,
             publications: 0,
@@ -207,7 +187,7 @@ impl Stream {
         if self.is_over(now) {
             // Players have seen the end: what follows is a new playlist, whose numbers only go on.
             self.delist(self.next_number, now);
-            self.target = None;
+            (self.target, self.part_targets) = (None, PartTargets::default());
         }
         (self.publications, self.base, self.ended) = (self.publications + 1, self.next_number, None);
         self.measure_rate = true;
@@ -250,6 +230,7 @@ impl Stream {
         if name != AUDIO && !self.ladder.iter().any(|known| known == name) {
             self.ladder.push(name.to_owned());
         }
+        self.advance();
     }
 
     /// The rungs that are made from segment `from` on, highest first. Source and audio are not in question.
@@ -277,13 +258,14 @@ impl Stream {
         rendition.is_made(number).then_some((other.as_str(), rendition))
     }
 
-    /// The init segment of the parts that follow. The same bytes again change nothing.
-    pub(super) fn set_init(&mut self, name: &str, bytes: Bytes) -> Result<(), OriginError> {
+    /// The init segment of the parts that follow, whose durations count so many units a second. The same again changes nothing.
+    pub(super) fn set_init(&mut self, name: &str, bytes: Bytes, timescale: u32) -> Result<(), OriginError> {
         let rendition = self.renditions.get_mut(name).ok_or_else(|| unknown(name))?;
-        if rendition.inits.last_key_value().is_some_and(|(_, last)| *last == bytes) {
+        let init = Init { bytes, timescale: timescale.into() };
+        if rendition.inits.last_key_value().is_some_and(|(_, last)| *last == init) {
             return Ok(());
         }
-        rendition.inits.insert(rendition.next_init, bytes);
+        rendition.inits.insert(rendition.next_init, init);
         rendition.next_init += 1;
         // Only what a kept segment needs is kept, and the newest.
         let newest = rendition.next_init - 1;
@@ -298,7 +280,7 @@ impl Stream {
         }
     }
 
-    pub(super) fn add_part(&mut self, name: &str, number: u64, index: u32, bytes: Bytes) -> Result<(), OriginError> {
+    pub(super) fn add_part(&mut self, name: &str, number: u64, index: u32, part: Part) -> Result<(), OriginError> {
         if number < self.window_start {
             return Ok(()); // too late to be of use to anyone
         }
@@ -307,35 +289,36 @@ impl Stream {
         }
         let rendition = self.renditions.get_mut(name).ok_or_else(|| unknown(name))?;
         let init = rendition.next_init.checked_sub(1).ok_or_else(|| OriginError::NoInit(name.to_owned()))?;
-        let segment = rendition.segments.entry(number).or_insert_with(|| Segment {
-            init,
-            parts: Vec::new(),
-            progress: Progress::Open,
-            bytes: 0,
-            duration: None,
-        });
+        let segment = rendition.segments.entry(number).or_insert_with(|| Segment::open(init));
         if segment.progress != Progress::Open {
             return Ok(()); // players have seen it: it stays as it is
         }
         if segment.parts.len() as u32 != index {
             return Err(OriginError::PartOrder { number, index, expected: segment.parts.len() as u32 });
         }
-        if segment.bytes + bytes.len() > MAX_SEGMENT_BYTES {
+        let size = part.bytes.len();
+        if segment.bytes + size > MAX_SEGMENT_BYTES {
             return Err(OriginError::SegmentTooLarge(number));
         }
-        segment.bytes += bytes.len();
-        self.bytes += bytes.len();
-        segment.parts.push(bytes);
+        if segment.parts.is_empty() {
+            segment.init = init; // a new attempt may come from another encoder
+        }
+        segment.bytes += size;
+        self.bytes += size;
+        segment.parts.push(part);
         Ok(())
     }
 
-    /// Forgets what came of an unfinished segment: another attempt follows.
+    /// Forgets what came of an unfinished segment: another attempt follows. Players may have some of its parts, which those of another
+    /// encoder do not continue: the segment will be listed whole.
     pub(super) fn reset_segment(&mut self, name: &str, number: u64) {
         if let Some(rendition) = self.renditions.get_mut(name)
-            && rendition.segments.get(&number).is_some_and(|segment| segment.progress == Progress::Open)
-            && let Some(segment) = rendition.segments.remove(&number)
+            && let Some(segment) = rendition.segments.get_mut(&number)
+            && segment.progress == Progress::Open
+            && !segment.parts.is_empty()
         {
             self.bytes -= segment.bytes;
+            *segment = Segment { whole: true, ..Segment::open(segment.init) };
         }
     }
 
@@ -359,16 +342,20 @@ impl Stream {
         }
         segment.progress = Progress::Ready;
         segment.duration = duration;
-        let bits = segment.bytes as u64 * 8;
-        if ticks > 0 {
-            rendition.total_bits += bits;
-            rendition.total_ticks += ticks as u64;
-            // A short rest of a segment says nothing about the rate (RFC 8216bis measures over half a target duration or more).
-            if rendition.peak == 0 || ticks >= target.unwrap_or(2) * TICKS_PER_SECOND / 2 {
-                rendition.peak = rendition.peak.max(bits * TICKS_PER_SECOND as u64 / ticks as u64);
-            }
+        let bytes = segment.bytes;
+        // A short rest of a segment says nothing about the rate (RFC 8216bis measures over half a target duration or more).
+        rendition.measure(bytes, ticks, target.unwrap_or(2) * TICKS_PER_SECOND / 2);
+        if name == AUDIO && self.part_targets.audio.is_none() {
+            self.part_targets.audio = self.measure_parts(name, number);
         }
+        self.advance();
         Ok(())
+    }
+
+    /// The part target that segment `number` of `name` suggests; 0 where a part is as good as a segment.
+    fn measure_parts(&self, name: &str, number: u64) -> Option<i64> {
+        let longest = self.renditions.get(name)?.measured_part_target(number);
+        Some(if longest * 2 > self.target? * TICKS_PER_SECOND { 0 } else { longest })
     }
 
     /// Finishes a segment of what the publisher sent, of which number, duration, date and independence are given, and so opens its
@@ -397,6 +384,9 @@ impl Stream {
         self.slots.push_back(slot);
         self.next_number += 1;
         self.finish_segment(name, number, None)?;
+        if name == SOURCE && self.part_targets.video.is_none() {
+            self.part_targets.video = self.measure_parts(name, number);
+        }
         if let Some(late) = self.next_number.checked_sub(TOO_LATE + 1) {
             let names: Vec<String> = self.renditions.keys().cloned().collect();
             for name in names {
@@ -405,6 +395,7 @@ impl Stream {
         }
         self.delist(self.next_number.saturating_sub(WINDOW as u64), now);
         self.evict(now);
+        self.advance();
         Ok(())
     }
 
@@ -414,11 +405,34 @@ impl Stream {
         if number < self.window_start || number > self.next_number + AHEAD {
             return;
         }
-        let segment = rendition.segments.entry(number).or_insert_with(gap);
+        let segment = rendition.segments.entry(number).or_insert_with(Segment::gap);
         if segment.progress == Progress::Open {
             self.bytes -= segment.bytes;
-            *segment = gap();
+            *segment = Segment::gap();
         }
+        self.advance();
+    }
+
+    /// Moves the edges of all playlists on. What is listed stays listed: they only rise.
+    fn advance(&mut self) {
+        let reached = |(name, rendition): (&String, &Rendition)| {
+            let from = rendition.listed_to.max(self.window_start);
+            let slots = (from..).map_while(|number| self.slot(number));
+            let done = slots.take_while(|slot| self.stands(name, slot).1 != Progress::Open).count() as u64;
+            (from + done > rendition.listed_to).then(|| (name.clone(), from + done))
+        };
+        let moved: Vec<(String, u64)> = self.renditions.iter().filter_map(reached).collect();
+        for (name, listed_to) in moved {
+            if let Some(rendition) = self.renditions.get_mut(&name) {
+                rendition.listed_to = listed_to;
+            }
+        }
+    }
+
+    /// What the playlist of `name` lists in this slot, and where that stands.
+    fn stands<'a>(&'a self, name: &'a str, slot: &Slot) -> (Option<(&'a str, &'a Rendition)>, Progress) {
+        let lists = self.lists(name, slot.number);
+        (lists, lists.map_or(Progress::Gap, |(_, rendition)| rendition.progress(slot)))
     }
 
     /// The first segment after a break of the source.
@@ -440,39 +454,94 @@ impl Stream {
         self.ended.is_some_and(|(at, _)| now >= at + self.linger + KEEP_ENDED)
     }
 
-    /// What a rendition's playlist lists, in order and without holes, and whether it has ended.
-    pub(super) fn entries<'a>(&'a self, name: &'a str, now: Instant) -> (Vec<Entry<'a>>, bool) {
-        let mut entries = Vec::new();
-        let mut complete = true;
-        for slot in self.slots.iter().filter(|slot| slot.number >= self.window_start) {
-            let lists = self.lists(name, slot.number);
-            let segment = match lists.map_or(Progress::Gap, |(_, rendition)| rendition.progress(slot)) {
-                Progress::Open => {
-                    complete = false;
-                    break;
-                }
-                Progress::Gap => None,
-                Progress::Ready => lists.and_then(|(_, rendition)| rendition.segments.get(&slot.number)),
-            };
-            entries.push(Entry { slot, of: lists.map_or(name, |(of, _)| of), segment });
-        }
-        // A rendition whose last segments are still being made ends when they are there, or when they are not coming.
+    /// The segments that a rendition's playlist lists, in order and without holes.
+    pub(super) fn entries<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Entry<'a>> {
+        let listed = self.window_start..self.renditions.get(name).map_or(0, |rendition| rendition.listed_to);
+        listed.filter_map(|number| self.slot(number)).map(move |slot| {
+            let (lists, progress) = self.stands(name, slot);
+            let segment = lists.filter(|_| progress == Progress::Ready);
+            let segment = segment.and_then(|(_, rendition)| rendition.segments.get(&slot.number));
+            Entry { slot, of: lists.map_or(name, |(of, _)| of), segment }
+        })
+    }
+
+    /// Whether the playlist of `name` has ended. One whose last segments are still being made ends when they are there, or when they are
+    /// not coming.
+    pub(super) fn has_ended(&self, name: &str, now: Instant) -> bool {
+        let complete = self.renditions.get(name).is_none_or(|rendition| rendition.listed_to >= self.next_number);
         let late = self.ended.is_some_and(|(at, _)| now >= at + LAST_SEGMENTS);
-        (entries, self.is_over(now) && (complete || late))
+        self.is_over(now) && (complete || late)
+    }
+
+    /// The segment behind the listed ones of the playlist of `name`, as far as it has come.
+    pub(super) fn tail<'a>(&'a self, name: &'a str) -> Option<Tail<'a>> {
+        let number = self.renditions.get(name)?.listed_to.max(self.window_start);
+        let (of, rendition) = self.lists(name, number)?;
+        let segment = rendition.segments.get(&number).filter(|segment| segment.progress != Progress::Gap);
+        let discontinuity = self.slot(number).map_or(self.breaks.contains(&number), |slot| slot.discontinuity);
+        let init = segment.filter(|segment| !segment.parts.is_empty()).map(|segment| segment.init);
+        let whole = segment.is_some_and(|segment| segment.whole);
+        Some(Tail { number, of, init, discontinuity, parts: self.parts(name, number), whole })
+    }
+
+    /// The parts of segment `number` that the playlist of `name` may name, with their ticks.
+    pub(super) fn parts<'a>(&'a self, name: &'a str, number: u64) -> Vec<(&'a Part, i64)> {
+        let (Some((_, rendition)), Some(part_target), Some(target)) =
+            (self.lists(name, number), self.part_target(name), self.target)
+        else {
+            return Vec::new();
+        };
+        rendition.parts(number, part_target, longest_segment(target))
+    }
+
+    /// Longest part of the playlist of `name`, ticks; none before it is known, or where no parts are listed.
+    pub(super) fn part_target(&self, name: &str) -> Option<i64> {
+        let targets = &self.part_targets;
+        if name == AUDIO { targets.audio } else { targets.video }.filter(|target| *target > 0)
+    }
+
+    /// The part that the playlist of `name` will name next, as far as can be told: a segment has as many parts as the one before it.
+    pub(super) fn hint(&self, name: &str, tail: &Tail<'_>) -> Option<Hint> {
+        let Tail { number, parts, whole, .. } = tail;
+        if *whole || self.ended.is_some() {
+            return None;
+        }
+        let before = number.checked_sub(1).map_or(0, |before| self.parts(name, before).len());
+        Some(match parts.len() {
+            0 => Hint { number: *number, index: 0 },
+            full if full == before => Hint { number: number + 1, index: 0 },
+            index => Hint { number: *number, index: index as u32 },
+        })
+    }
+
+    /// How far the playlist of `name` has come.
+    pub(super) fn edge(&self, name: &str, now: Instant) -> Edge {
+        let next = self.renditions.get(name).map_or(0, |rendition| rendition.listed_to).max(self.window_start);
+        let over = self.has_ended(name, now);
+        Edge { next, parts: if over { 0 } else { self.parts(name, next).len() as u32 }, over }
     }
 
     /// Whether each listed segment of the playlist of `name` can be decoded alone.
     pub(super) fn is_independent(&self, name: &str) -> bool {
         let listed = self.slots.iter().filter(|slot| slot.number >= self.window_start);
-        listed
-            .filter(|slot| !slot.independent)
-            .all(|slot| self.lists(name, slot.number).is_none_or(|(of, _)| of != SOURCE))
+        let open =
+            self.lists(name, self.next_number).and_then(|(_, rendition)| rendition.segments.get(&self.next_number));
+        open.and_then(|segment| segment.parts.first()).is_none_or(|part| part.independent)
+            && listed
+                .filter(|slot| !slot.independent)
+                .all(|slot| self.lists(name, slot.number).is_none_or(|(of, _)| of != SOURCE))
     }
 
     /// A finished segment that may be fetched, listed or not.
     pub(super) fn segment(&self, name: &str, number: u64) -> Option<&Segment> {
         let segment = self.renditions.get(name)?.segments.get(&number)?;
         (segment.progress == Progress::Ready).then_some(segment)
+    }
+
+    /// Part `index` of a segment that may be fetched, finished or not.
+    pub(super) fn part(&self, name: &str, number: u64, index: u32) -> Option<&Part> {
+        let segment = self.renditions.get(name)?.segments.get(&number).filter(|segment| !segment.whole)?;
+        segment.parts.get(index as usize)
     }
 
     /// Number of the source segment that is not finished yet.
@@ -529,12 +598,13 @@ impl Stream {
     }
 }
 
-fn gap() -> Segment {
-    Segment { init: 0, parts: Vec::new(), progress: Progress::Gap, bytes: 0, duration: None }
-}
-
 fn unknown(name: &str) -> OriginError {
     OriginError::UnknownRendition(name.to_owned())
+}
+
+/// The most ticks of a segment that a playlist of this target duration may list.
+pub(super) fn longest_segment(target: i64) -> i64 {
+    target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1
 }
 
 /// Whole seconds, as the rule on target durations rounds.

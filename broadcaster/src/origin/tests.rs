@@ -1,19 +1,25 @@
 //! The rules of live playlists, on a clock that the test owns.
 
 use super::playlist;
-use super::stream::{AUDIO, Description, KEEP_ENDED, LINGER, SOURCE, Slot, Stream, WINDOW};
+use super::rendition::{Description, Part};
+use super::stream::{AUDIO, KEEP_ENDED, LINGER, SOURCE, Slot, Stream, WINDOW};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
-const SECOND: i64 = 90_000;
+pub(super) const SECOND: i64 = 90_000;
 
-struct Bench {
-    stream: Stream,
-    now: Instant,
+/// A whole segment of two seconds as one part.
+fn part(bytes: Bytes) -> Part {
+    Part { bytes, duration: 2 * SECOND, independent: true, first_sample_end: 1 }
+}
+
+pub(super) struct Bench {
+    pub(super) stream: Stream,
+    pub(super) now: Instant,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self::with_linger(LINGER)
     }
 
@@ -23,7 +29,7 @@ impl Bench {
         bench
     }
 
-    fn publish(&mut self) -> u64 {
+    pub(super) fn publish(&mut self) -> u64 {
         let (_, base) = self.stream.begin(self.now);
         let about = |codec: &str, channels| Description {
             codec: codec.into(),
@@ -37,38 +43,38 @@ impl Bench {
         let ladder = Description { bitrate: 1_000_000, ..about("avc1.4d401f", 0) };
         self.stream.set_ladder(vec![("360p".into(), ladder)], base);
         for name in [SOURCE, AUDIO, "360p"] {
-            self.stream.set_init(name, Bytes::from(format!("init of {name} at {base}"))).unwrap();
+            self.stream.set_init(name, Bytes::from(format!("init of {name} at {base}")), 90_000).unwrap();
         }
         base
     }
 
     /// One segment of source and audio; time passes as it does live.
-    fn source(&mut self, number: u64, seconds: f64) {
+    pub(super) fn source(&mut self, number: u64, seconds: f64) {
         let ticks = (seconds * SECOND as f64) as i64;
         self.now += Duration::from_secs_f64(seconds);
         for name in [SOURCE, AUDIO] {
-            self.stream.add_part(name, number, 0, Bytes::from(vec![0; 1000])).unwrap();
+            self.stream.add_part(name, number, 0, part(Bytes::from(vec![0; 1000]))).unwrap();
         }
         let slot = Slot::new(number, ticks, number as i64 * 2000, true);
         self.stream.finish_source(SOURCE, slot, 60, self.now).unwrap();
         self.stream.finish_segment(AUDIO, number, Some(ticks + 500)).unwrap();
     }
 
-    fn rendition(&mut self, number: u64) {
-        self.stream.add_part("360p", number, 0, Bytes::from_static(b"part")).unwrap();
+    pub(super) fn rendition(&mut self, number: u64) {
+        self.stream.add_part("360p", number, 0, part(Bytes::from_static(b"part"))).unwrap();
         self.stream.finish_segment("360p", number, None).unwrap();
     }
 
-    fn playlist(&self, name: &str) -> String {
-        playlist::media(&self.stream, name, self.now).map(|(text, _)| text).unwrap_or_default()
+    pub(super) fn playlist(&self, name: &str) -> String {
+        playlist::media(&self.stream, name, self.now, false).map(|media| media.text).unwrap_or_default()
     }
 
     /// The segments of a playlist, gaps with a `-`.
-    fn listed(&self, name: &str) -> Vec<String> {
+    pub(super) fn listed(&self, name: &str) -> Vec<String> {
         let mut gap = false;
         let mut listed = Vec::new();
         for line in self.playlist(name).lines() {
-            match line.split_once(".m4s") {
+            match line.split_once(".m4s").filter(|_| !line.starts_with('#')) {
                 Some((number, _)) => {
                     listed.push(if gap { format!("-{number}") } else { number.to_owned() });
                     gap = false;
@@ -79,7 +85,7 @@ impl Bench {
         listed
     }
 
-    fn tag(&self, name: &str, tag: &str) -> u64 {
+    pub(super) fn tag(&self, name: &str, tag: &str) -> u64 {
         let text = self.playlist(name);
         let value = text.lines().find_map(|line| line.strip_prefix(tag)).unwrap_or_else(|| panic!("{tag}: {text}"));
         value.parse().unwrap()
@@ -106,7 +112,7 @@ fn a_declared_gap_is_listed_and_stays_one() {
         bench.source(number, 2.0);
     }
     bench.rendition(0);
-    bench.stream.add_part("360p", 1, 0, Bytes::from_static(b"half")).unwrap();
+    bench.stream.add_part("360p", 1, 0, part(Bytes::from_static(b"half"))).unwrap();
     bench.stream.gap("360p", 1);
     bench.rendition(2);
     assert_eq!(bench.listed("360p"), ["0", "-1", "2"]);
@@ -154,15 +160,15 @@ fn no_playlist_runs_empty_however_late_its_rendition_is() {
 fn a_new_attempt_replaces_an_unfinished_segment_only() {
     let mut bench = Bench::new();
     bench.source(0, 2.0);
-    bench.stream.add_part("360p", 0, 0, Bytes::from_static(b"lost")).unwrap();
+    bench.stream.add_part("360p", 0, 0, part(Bytes::from_static(b"lost"))).unwrap();
     bench.stream.reset_segment("360p", 0);
-    bench.stream.set_init("360p", Bytes::from_static(b"another encoder")).unwrap();
+    bench.stream.set_init("360p", Bytes::from_static(b"another encoder"), 90_000).unwrap();
     bench.rendition(0);
     bench.stream.reset_segment("360p", 0);
-    assert_eq!(bench.stream.segment("360p", 0).unwrap().parts, [&b"part"[..]]);
+    assert_eq!(bench.stream.segment("360p", 0).unwrap().parts, [part(Bytes::from_static(b"part"))]);
     assert!(bench.playlist("360p").contains("init-1.mp4"));
-    assert!(bench.stream.add_part("360p", 1, 1, Bytes::new()).is_err(), "part 0 is missing");
-    assert!(bench.stream.add_part("360p", 99, 0, Bytes::new()).is_err(), "far ahead of the source");
+    assert!(bench.stream.add_part("360p", 1, 1, part(Bytes::new())).is_err(), "part 0 is missing");
+    assert!(bench.stream.add_part("360p", 99, 0, part(Bytes::new())).is_err(), "far ahead of the source");
 }
 
 #[test]
@@ -343,8 +349,8 @@ fn a_source_that_shrinks_and_grows_leaves_no_player_without_segments() {
     let segment = |bench: &mut Bench, number: u64, made: &[&str]| {
         bench.source(number, 2.0);
         for name in made {
-            bench.stream.set_init(name, Bytes::from(format!("{name} {}", made.len()))).unwrap();
-            bench.stream.add_part(name, number, 0, Bytes::from_static(b"part")).unwrap();
+            bench.stream.set_init(name, Bytes::from(format!("{name} {}", made.len())), 90_000).unwrap();
+            bench.stream.add_part(name, number, 0, part(Bytes::from_static(b"part"))).unwrap();
             bench.stream.finish_segment(name, number, None).unwrap();
         }
     };
@@ -359,7 +365,7 @@ fn a_source_that_shrinks_and_grows_leaves_no_player_without_segments() {
     assert_eq!(bench.listed("720p"), ["../360p/0", "1"], "it waits for the rung that stands in for it");
     segment(&mut bench, 3, &["360p"]);
     bench.stream.gap("480p", 2);
-    bench.stream.add_part("480p", 3, 0, Bytes::from_static(b"part")).unwrap();
+    bench.stream.add_part("480p", 3, 0, part(Bytes::from_static(b"part"))).unwrap();
     bench.stream.finish_segment("480p", 3, None).unwrap();
     bench.stream.set_ladder(rungs(&["720p", "480p", "360p"]), 4);
     bench.stream.break_at(4);
@@ -403,10 +409,10 @@ fn sound_alone_is_listed_and_pictures_may_join_it() {
     let mut stream = Stream::new("t".into(), LINGER);
     stream.begin(now);
     stream.add_rendition(AUDIO, 0, Description { codec: "mp4a.40.2".into(), channels: 2, ..Description::default() });
-    stream.set_init(AUDIO, Bytes::from_static(b"init")).unwrap();
+    stream.set_init(AUDIO, Bytes::from_static(b"init"), 90_000).unwrap();
     assert!(playlist::master(&stream).is_none());
     let sound = |stream: &mut Stream, number: u64| {
-        stream.add_part(AUDIO, number, 0, Bytes::from(vec![0; 1000])).unwrap();
+        stream.add_part(AUDIO, number, 0, part(Bytes::from(vec![0; 1000]))).unwrap();
         stream.finish_source(AUDIO, Slot::new(number, 2 * SECOND, 0, true), 0, now).unwrap();
     };
     sound(&mut stream, 0);
@@ -418,7 +424,7 @@ fn sound_alone_is_listed_and_pictures_may_join_it() {
 
     bench.stream.break_at(2);
     bench.stream.add_source(0, Description { codec: "avc1.64001f".into(), ..Description::default() }, true);
-    bench.stream.set_init(SOURCE, Bytes::from_static(b"init")).unwrap();
+    bench.stream.set_init(SOURCE, Bytes::from_static(b"init"), 90_000).unwrap();
     bench.source(2, 2.0);
     assert_eq!(bench.listed(AUDIO), ["0", "1", "2"]);
     assert_eq!(bench.listed(SOURCE), ["-0", "-1", "2"]);
@@ -432,7 +438,7 @@ fn a_source_that_no_player_takes_is_in_no_playlist_and_what_it_was_before_stays_
     bench.rendition(0);
     // The publisher goes on in another codec: whoever plays the source goes on with the highest rung.
     bench.stream.add_source(1, Description { codec: "vp08.00.40.08".into(), ..Description::default() }, false);
-    bench.stream.set_init(SOURCE, Bytes::from_static(b"another")).unwrap();
+    bench.stream.set_init(SOURCE, Bytes::from_static(b"another"), 90_000).unwrap();
     bench.stream.set_ladder(vec![("360p".into(), Description::default())], 1);
     bench.stream.break_at(1);
     bench.source(1, 2.0);

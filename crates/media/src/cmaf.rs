@@ -310,48 +310,100 @@ pub fn write_part(sequence: u32, samples: &[Sample]) -> Result<Bytes, CmafError>
     Ok(out.freeze())
 }
 
+/// What a part is, without its samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartHead {
+    /// Number of samples.
+    pub samples: usize,
+    /// Sum of their durations in the track's timescale.
+    pub duration: u64,
+    /// The first is a key sample.
+    pub key: bool,
+    /// Bytes from the part's first to the end of its first sample: enough to decode that one.
+    pub first_sample_end: usize,
+}
+
+/// Reads what a part is. It copies nothing.
+///
+/// # Errors
+/// Those of [`read_part`].
+pub fn read_head(bytes: &[u8]) -> Result<PartHead, CmafError> {
+    let Fragment { data_at, entries, .. } = fragment(bytes)?;
+    let first = entries.first().ok_or(CmafError::SampleCount(0))?;
+    Ok(PartHead {
+        samples: entries.len(),
+        duration: entries.iter().map(|entry| u64::from(entry.duration)).sum(),
+        key: first.key,
+        first_sample_end: data_at + first.end,
+    })
+}
+
 /// Reads one part: its samples in decode order. Boxes beside the `moof` and `mdat` (`styp`, `prft`, `emsg`) are passed over.
 ///
 /// # Errors
 /// When the part is over a limit, is no single fragment of one track, or its samples do not lie in its data.
 pub fn read_part(bytes: &[u8]) -> Result<Vec<Sample>, CmafError> {
+    let Fragment { mut dts, data, entries, .. } = fragment(bytes)?;
+    let data = Bytes::copy_from_slice(data);
+    let mut samples = Vec::with_capacity(entries.len());
+    for Entry { start, end, duration, key, cts } in entries {
+        samples.push(Sample { dts, pts: dts + cts, duration, key, data: data.slice(start..end) });
+        dts += i64::from(duration);
+    }
+    Ok(samples)
+}
+
+/// One fragment, checked: every sample lies in its data, and no time overflows.
+struct Fragment<'a> {
+    dts: i64,
+    /// Where `data` lies in the part.
+    data_at: usize,
+    data: &'a [u8],
+    entries: Vec<Entry>,
+}
+
+/// A sample by its place in the data.
+struct Entry {
+    start: usize,
+    end: usize,
+    duration: u32,
+    key: bool,
+    cts: i64,
+}
+
+fn fragment(bytes: &[u8]) -> Result<Fragment<'_>, CmafError> {
     if bytes.len() > MAX_PART {
         return Err(CmafError::TooLarge { what: "part", size: bytes.len(), limit: MAX_PART });
     }
     let moof = find(bytes, b"moof")?;
-    let mdat = find(bytes, b"mdat")?;
+    let data = find(bytes, b"mdat")?;
     // `data_offset` counts from the start of the moof, whose header has 8 bytes.
     let offset_of = |part: &[u8]| part.as_ptr().addr() - bytes.as_ptr().addr();
-    let (moof_at, mdat_at) = (offset_of(moof) - 8, offset_of(mdat));
+    let (moof_at, data_at) = (offset_of(moof) - 8, offset_of(data));
     let traf = find(moof, b"traf")?;
     let tfhd = mp4_atom::Tfhd::decode_body(&mut find(traf, b"tfhd")?)?;
-    let mut dts = mp4_atom::Tfdt::decode_body(&mut find(traf, b"tfdt")?)?.base_media_decode_time;
+    let first = mp4_atom::Tfdt::decode_body(&mut find(traf, b"tfdt")?)?.base_media_decode_time;
     let trun = mp4_atom::Trun::decode_body(&mut find(traf, b"trun")?)?;
     let count = trun.samples.len();
     if count == 0 || count > MAX_SAMPLES {
         return Err(CmafError::SampleCount(count));
     }
-    let start = trun.data_offset.and_then(|o| usize::try_from(o).ok()).and_then(|o| (moof_at + o).checked_sub(mdat_at));
+    let start = trun.data_offset.and_then(|o| usize::try_from(o).ok()).and_then(|o| (moof_at + o).checked_sub(data_at));
     let mut at = start.ok_or(CmafError::Invalid("data offset"))?;
-    let data = Bytes::copy_from_slice(mdat);
-    let mut samples = Vec::with_capacity(count);
+    let mut dts = first;
+    let mut entries = Vec::with_capacity(count);
     for entry in &trun.samples {
         let duration = entry.duration.or(tfhd.default_sample_duration).ok_or(CmafError::Missing("sample duration"))?;
         let size = entry.size.or(tfhd.default_sample_size).ok_or(CmafError::Missing("sample size"))? as usize;
         let flags = entry.flags.or(tfhd.default_sample_flags).ok_or(CmafError::Missing("sample flags"))?;
         let end = at.checked_add(size).filter(|end| *end <= data.len()).ok_or(CmafError::Invalid("sample size"))?;
-        let decode = i64::try_from(dts).ok().filter(|d| *d < i64::MAX / 2).ok_or(CmafError::Invalid("decode time"))?;
-        samples.push(Sample {
-            dts: decode,
-            pts: decode + entry.cts.unwrap_or(0),
-            duration,
-            key: flags & NON_SYNC_BIT == 0,
-            data: data.slice(at..end),
-        });
+        i64::try_from(dts).ok().filter(|d| *d < i64::MAX / 2).ok_or(CmafError::Invalid("decode time"))?;
+        let key = flags & NON_SYNC_BIT == 0;
+        entries.push(Entry { start: at, end, duration, key, cts: entry.cts.unwrap_or(0) });
         at = end;
         dts += u64::from(duration);
     }
-    Ok(samples)
+    Ok(Fragment { dts: first as i64, data_at, data, entries })
 }
 
 /// The boxes that lie side by side in `bytes`, as kind and body. An error ends the walk.
