@@ -3,9 +3,10 @@
 //! A real `ffmpeg` publishes a clip in real time to a real `millrace up`, whose processes are watched from outside; then one
 //! `ffmpeg` process makes the same ladder from the same clip. `network` starts and asks the line, `ffmpeg` has every call of
 //! that program, `process` reads `/proc`, and `report` does the sums and the words. `payments` measures tickets
-//! by themselves, and `ingest` publishers.
+//! by themselves, `ingest` publishers, and `glass` how old the pictures are that a viewer sees.
 
 mod ffmpeg;
+mod glass;
 mod ingest;
 mod network;
 mod payments;
@@ -60,6 +61,9 @@ pub struct BenchArgs {
     /// Only what ingest costs, with more and more publishers: fifteen minutes.
     #[arg(long, conflicts_with = "payments")]
     ingest: bool,
+    /// Only how old the pictures are that a viewer sees, in Chromium: five minutes.
+    #[arg(long, conflicts_with_all = ["payments", "ingest"])]
+    glass: bool,
     /// Writes the report to this file too.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -149,6 +153,11 @@ pub fn main(args: BenchArgs) -> Result<(), Failure> {
             let dir = folder()?;
             let measured = ingest::measure(dir.path(), args.source.as_ref(), args.minutes, true, &stop).await?;
             return Ok(measured.to_string());
+        }
+        if args.glass {
+            let dir = folder()?;
+            let measured = glass::measure(dir.path(), &stop).await?;
+            return measured.map(|glass| glass.to_string()).map_err(|why| Failure(why, EXIT_FAILURE));
         }
         Ok(measure(&args, stop).await?.to_string())
     })?;

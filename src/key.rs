@@ -49,6 +49,14 @@ enum KeyCommand {
     },
     /// List the keys that were made here: never the keys themselves, nor those of the configuration.
     List,
+    /// Print an address to watch a stream by until some hours from now, for a broadcaster with a playback_secret.
+    Sign {
+        /// Public name of the stream.
+        name: String,
+        /// How long it lets its viewer in.
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=8760))]
+        hours: u64,
+    },
     /// Revoke a key for good: a running broadcaster ends what is published with it within seconds.
     Revoke {
         /// Its id, as the list shows it, or the first four digits of it or more.
@@ -60,6 +68,18 @@ enum KeyCommand {
 pub fn main(args: KeyArgs) -> Result<(), Failure> {
     let path = args.config.ok_or_else(|| Failure::usage("which broadcaster? --config names its configuration file"))?;
     let (node, config) = role::broadcaster(&path).map_err(Failure::usage)?;
+    let (report, text) = match args.command {
+        KeyCommand::Sign { name, hours } => sign(&node, &config, &name, hours)?,
+        KeyCommand::New { name } => with_store(&node, async |store| new(store, &node, &config, &name).await)?,
+        KeyCommand::List => with_store(&node, async |store| keys(store).await)?,
+        KeyCommand::Revoke { id } => with_store(&node, async |store| revoke(store, &id).await)?,
+    };
+    say(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { text });
+    Ok(())
+}
+
+/// Does something with the broadcaster's database.
+fn with_store<T>(node: &NodeConfig, act: impl AsyncFnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let database = Path::new(&node.data_dir).join(DATABASE);
@@ -70,15 +90,9 @@ pub fn main(args: KeyArgs) -> Result<(), Failure> {
             )));
         }
         let store = Store::open(&database.to_string_lossy()).await?;
-        let done = match args.command {
-            KeyCommand::New { name } => new(&store, &node, &config, &name).await,
-            KeyCommand::List => keys(&store).await,
-            KeyCommand::Revoke { id } => revoke(&store, &id).await,
-        };
+        let done = act(&store).await;
         store.close().await;
-        let (report, text) = done?;
-        say(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { text });
-        Ok(())
+        done
     })
 }
 
@@ -122,6 +136,17 @@ async fn new(
          HLS     {watch}\n"
     );
     Ok((report, text))
+}
+
+fn sign(node: &NodeConfig, config: &BroadcasterConfig, name: &str, hours: u64) -> Result<(Value, String), Failure> {
+    check_name(name).map_err(Failure::usage)?;
+    if config.playback_secret.is_empty() {
+        return Err(Failure::usage("this broadcaster has no playback_secret: anybody may watch its streams"));
+    }
+    let access = config.access().map_err(Failure::usage)?;
+    let expiry = unix_now() + hours * 3600;
+    let url = format!("http://{}{}", addresses(node, config).http, access.path(name, expiry));
+    Ok((json!({ "name": name, "expires_at": expiry, "hls_url": url }), url + "\n"))
 }
 
 async fn keys(store: &Store) -> Result<(Value, String), Failure> {

@@ -1,16 +1,18 @@
 //! The broadcaster's calls: its streams, and where to publish.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::middleware::from_fn;
 use axum::routing::get;
 use axum::{Json, Router};
+use millrace_hop::unix_now;
 use millrace_node::http::loopback_only;
 use serde_json::{Value, json};
 
 use crate::Broadcaster;
-use crate::status::StreamView;
+use crate::status::{StreamStatus, StreamView};
 
 /// `/v1/streams` and, on the node's own machine only, `/v1/ingest`: it tells the keys that the configuration has in the clear.
 pub(crate) fn router(node: Arc<Broadcaster>) -> Router {
@@ -20,8 +22,23 @@ pub(crate) fn router(node: Arc<Broadcaster>) -> Router {
         .with_state(node)
 }
 
-async fn streams(State(node): State<Arc<Broadcaster>>) -> Json<Vec<StreamView>> {
-    Json(node.streams.all().iter().map(|stream| stream.view()).collect())
+/// How long the console of this machine may watch with one address, where addresses are signed.
+const CONSOLE_WATCHES: u64 = 24 * 3600;
+
+/// The streams. Where playback addresses are signed, this machine gets good ones; others have to be given theirs.
+async fn streams(
+    State(node): State<Arc<Broadcaster>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+) -> Json<Vec<StreamView>> {
+    let ours = from.ip().to_canonical().is_loopback();
+    // The same address for a day: a player that is told another one begins anew.
+    let expiry = if ours { (unix_now() / CONSOLE_WATCHES + 2) * CONSOLE_WATCHES } else { 0 };
+    let view = |stream: &Arc<StreamStatus>| {
+        let (origin, name) = (&node.origin, &stream.name);
+        let hls_url = if ours { origin.path(name, expiry) } else { format!("/live/{name}/master.m3u8") };
+        stream.view(hls_url, origin.viewers(name))
+    };
+    Json(node.streams.all().iter().map(view).collect())
 }
 
 async fn ingest(State(node): State<Arc<Broadcaster>>) -> Json<Value> {

@@ -8,7 +8,7 @@ use millrace_hop::account::AccountError;
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{Limits, keyring, rtmp, webhook};
-use crate::origin;
+use crate::origin::{self, Access, LEAST_SECRET};
 
 /// Rungs of a ladder at most.
 const MOST_RUNGS: usize = 8;
@@ -61,6 +61,8 @@ pub struct BroadcasterConfig {
     pub wrong_keys_per_minute: u32,
     /// How long playlists wait for a publisher that vanished, ms.
     pub reconnect_ms: u64,
+    /// Signs playback addresses; empty: anybody may watch.
+    pub playback_secret: String,
     /// The ladder, highest first.
     pub ladder: Vec<Rung>,
     /// Orchestrators by address, best first; found through the registry.
@@ -160,6 +162,11 @@ pub const DOCS: &[(&str, &str)] = &[
          loopback",
     ),
     ("reconnect_ms", "how long playlists wait for a publisher that vanished before they end, ms, 600000 at most"),
+    (
+        "playback_secret",
+        "signs playback addresses, 16 characters or more: only who has an address by millrace key sign, or one signed alike, may watch; \
+         empty: anybody; the environment is a better place for it than a flag",
+    ),
     ("ladder", "renditions, highest first: a list of { height, bitrate }, the shorter side in pixels and bit/s"),
     ("orchestrators", "orchestrators' addresses, best first; where they are is in the registry"),
     ("max_price_per_megapixel", "the most paid to an orchestrator, wei per million pixels of renditions"),
@@ -196,6 +203,7 @@ impl Default for BroadcasterConfig {
             max_connections_per_address: limits.connections_per_address,
             wrong_keys_per_minute: limits.wrong_keys_per_minute,
             reconnect_ms: origin::LINGER.as_millis() as u64,
+            playback_secret: String::new(),
             ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
             orchestrators: Vec::new(),
             max_price_per_megapixel: 2_000_000_000,            // 2,000 wei a pixel
@@ -267,6 +275,20 @@ impl BroadcasterConfig {
             return Err(wrong("broadcaster.reconnect_ms", &value, most));
         }
         Ok(Duration::from_millis(self.reconnect_ms))
+    }
+
+    /// Who may watch.
+    pub fn access(&self) -> Result<Access, AccountError> {
+        let length = self.playback_secret.chars().count();
+        if (1..LEAST_SECRET).contains(&length) {
+            let value = format!("({length} characters)");
+            return Err(wrong(
+                "broadcaster.playback_secret",
+                &value,
+                format!("the least is {LEAST_SECRET} characters"),
+            ));
+        }
+        Ok(Access::new(&self.playback_secret))
     }
 }
 
@@ -368,6 +390,7 @@ mod tests {
         let read = |config: BroadcasterConfig| {
             config.limits()?;
             config.reconnect()?;
+            config.access()?;
             config.webhook()
         };
         let fine = BroadcasterConfig::default;
@@ -379,6 +402,7 @@ mod tests {
             (BroadcasterConfig { max_streams_per_address: 257, ..fine() }, "1 to 256"),
             (BroadcasterConfig { max_connections_per_address: 513, ..fine() }, "1 to 512"),
             (BroadcasterConfig { reconnect_ms: 600_001, ..fine() }, "600000"),
+            (BroadcasterConfig { playback_secret: "fifteen letters".into(), ..fine() }, "the least is 16 characters"),
             (hook(), "auth_webhook_secret"),
             (BroadcasterConfig { auth_webhook_secret: "short".into(), ..hook() }, "5 characters"),
             (BroadcasterConfig { auth_webhook: "ftp://auth.example".into(), ..hook() }, "http"),

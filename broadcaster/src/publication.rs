@@ -97,6 +97,8 @@ impl Stream {
     fn take(&mut self, event: IngestEvent) -> Result<(), String> {
         self.status.ingest(&event);
         let events = self.segmenter.push(unix_now_ms() as i64, event).map_err(|e| e.to_string())?;
+        // At one time: a player that wakes for the last part of a segment finds the segment too.
+        self.origin.apply(&events).map_err(|e| e.to_string())?;
         for event in events {
             self.publish(event)?;
         }
@@ -110,7 +112,6 @@ impl Stream {
 
     fn publish(&mut self, event: SegmentEvent) -> Result<(), String> {
         let refused = |error: OriginError| error.to_string();
-        self.origin.apply(&event).map_err(refused)?;
         match event {
             SegmentEvent::VideoInit(init, track) => {
                 let profiles = Ladder::profiles(&self.rungs, &track);

@@ -71,6 +71,8 @@ pub(crate) struct StreamView {
     started_at: u64,
     ended_at: Option<u64>,
     hls_url: String,
+    /// Who asked for a playlist in the last half minute.
+    viewers: usize,
     source: Option<SourceInfo>,
     renditions: Vec<Rendition>,
     orchestrator: Option<Address>,
@@ -200,7 +202,7 @@ impl StreamStatus {
     }
 
     /// The stream for the API.
-    pub(crate) fn view(&self) -> StreamView {
+    pub(crate) fn view(&self, hls_url: String, viewers: usize) -> StreamView {
         let inner = self.inner();
         let mut sorted: Vec<Duration> = inner.latencies.iter().copied().collect();
         sorted.sort_unstable();
@@ -213,7 +215,8 @@ impl StreamStatus {
             state: if inner.ended_ms.is_some() { "ended" } else { "live" },
             started_at: self.started_ms,
             ended_at: inner.ended_ms,
-            hls_url: format!("/live/{}/master.m3u8", self.name),
+            hls_url,
+            viewers,
             source: inner.source.clone(),
             renditions: inner.renditions.clone(),
             orchestrator: inner.orchestrator,

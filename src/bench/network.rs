@@ -211,6 +211,16 @@ impl Network {
         ingest::behind(&answer.text().await.ok()?)
     }
 
+    /// The master playlist of its stream.
+    pub(super) fn hls(&self) -> &str {
+        &self.ready.hls_url
+    }
+
+    /// The media playlist of a rendition of its stream.
+    pub(super) fn playlist(&self, rendition: &str) -> String {
+        self.ready.hls_url.replace("master.m3u8", &format!("{rendition}/index.m3u8"))
+    }
+
     /// Where an encoder publishes.
     pub(super) fn publish_url(&self) -> String {
         format!("{}/{}", self.ready.rtmp_url, self.ready.stream_key)

@@ -1,7 +1,8 @@
 // Reads a master playlist and all that it names, strictly, and prints what they say as JSON.
 //   node playlists.mjs MASTER_URL
 // { variants: [{ url, name, width, height, bandwidth, codecs, frameRate, audio, media }], audio: [{ url, name, media }] }
-// media: { targetDuration, ended, segments: [{ seq, url, init, duration, gap, discontinuity, at }] }; times in seconds and Unix ms.
+// media: { targetDuration, partTarget, ended, segments: [{ seq, url, init, duration, gap, discontinuity, at, parts }], open }; times in
+// seconds and Unix ms. parts: [{ url, duration, independent }]; open: those of the segment that is not finished, as { seq, parts, hint }.
 import HLS from "hls-parser";
 
 HLS.setOptions({ strictMode: true });
@@ -22,22 +23,30 @@ async function read(url) {
 async function media(url) {
   const playlist = await read(url);
   if (playlist.isMasterPlaylist) throw new Error(`${url}: a master playlist where a media playlist belongs`);
+  const at = (uri) => new URL(uri, url).href;
+  const parts = (s) => s.parts.filter((p) => !p.hint).map((p) => ({ url: at(p.uri), duration: p.duration, independent: p.independent === true }));
   let init; // EXT-X-MAP holds until the next one
+  const segments = playlist.segments.filter((s) => s.uri).map((s) => {
+    init = s.map ? at(s.map.uri) : init;
+    return {
+      seq: s.mediaSequenceNumber,
+      url: at(s.uri),
+      init,
+      duration: s.duration,
+      gap: s.gap === true,
+      discontinuity: s.discontinuity === true,
+      at: s.programDateTime?.getTime() ?? null,
+      parts: parts(s),
+    };
+  });
+  const tail = playlist.segments.find((s) => !s.uri);
+  const hint = tail?.parts.find((p) => p.hint);
   return {
     targetDuration: playlist.targetDuration,
+    partTarget: playlist.partTargetDuration ?? null,
     ended: playlist.endlist,
-    segments: playlist.segments.map((s) => {
-      init = s.map ? new URL(s.map.uri, url).href : init;
-      return {
-        seq: s.mediaSequenceNumber,
-        url: new URL(s.uri, url).href,
-        init,
-        duration: s.duration,
-        gap: s.gap === true,
-        discontinuity: s.discontinuity === true,
-        at: s.programDateTime?.getTime() ?? null,
-      };
-    }),
+    segments,
+    open: tail ? { seq: tail.mediaSequenceNumber, parts: parts(tail), hint: hint ? at(hint.uri) : null } : null,
   };
 }
 

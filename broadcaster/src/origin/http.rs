@@ -3,21 +3,24 @@
 //! A playlist that is asked for before its first segment waits a bounded time for it, so that a player which is early starts with
 //! the stream and not with an error. So does one that is asked for with `_HLS_msn`, and the part that a playlist hinted at.
 
+use super::access::Denied;
 use super::directives::Directives;
 use super::playlist;
 use super::shared::Shared;
 use super::stream::{Edge, Stream};
 use super::{AUDIO, Origin};
 use crate::events::TICKS_PER_SECOND;
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{ConnectInfo, Path, RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use bytes::Bytes;
 use std::convert::Infallible;
-use std::time::{Duration, Instant};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::time::{sleep_until, timeout, timeout_at};
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{Any, CorsLayer};
@@ -67,7 +70,10 @@ pub(super) fn router(origin: Origin) -> Router {
 }
 
 async fn master(State(origin): State<Origin>, Path(name): Path<String>) -> Response {
-    let Some(shared) = origin.find(&name) else { return not_found() };
+    let shared = match admit(&origin, &name) {
+        Ok(shared) => shared,
+        Err(refused) => return refused.into_response(),
+    };
     match first(&origin, &shared, || shared.look(playlist::master)).await {
         Ok(text) => listed(CACHE_LIVE.to_owned(), text.into(), None),
         Err(refused) => refused.into_response(),
@@ -78,16 +84,21 @@ async fn media(
     State(origin): State<Origin>,
     Path((name, rendition)): Path<(String, String)>,
     RawQuery(query): RawQuery,
+    from: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
 ) -> Response {
     let directives = match Directives::parse(query.as_deref().unwrap_or_default()) {
         Ok(directives) => directives,
         Err(error) => return bad_request(&error.to_string()),
     };
-    let Some(shared) = origin.find(&name) else { return not_found() };
+    let shared = match admit(&origin, &name) {
+        Ok(shared) => shared,
+        Err(refused) => return refused.into_response(),
+    };
     if !shared.look(|stream| stream.renditions.contains_key(&rendition)) {
         return not_found();
     }
+    note_viewer(&shared, from.map(|Extension(ConnectInfo(from))| from), &headers);
     if let Err(refused) = first(&origin, &shared, || shared.text(&rendition, false)).await {
         return refused.into_response();
     }
@@ -124,7 +135,10 @@ async fn file(
     Path((name, rendition, file)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    let Some(shared) = origin.find(&name) else { return not_found() };
+    let shared = match admit(&origin, &name) {
+        Ok(shared) => shared,
+        Err(refused) => return refused.into_response(),
+    };
     let Some(file) = File::parse(&file) else { return not_found() };
     let mut parts = shared.look(|stream| file.read(stream, &rendition));
     if parts.is_none()
@@ -147,6 +161,26 @@ async fn file(
         Some(parts) => bytes(kind, parts, headers.get(header::RANGE).and_then(|range| range.to_str().ok())),
         None => not_found(),
     }
+}
+
+/// The stream that a path's part names, for who may watch it.
+fn admit(origin: &Origin, part: &str) -> Result<Arc<Shared>, Refused> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = origin.access.admit(part, now).map_err(Refused::Denied)?;
+    origin.find(name).ok_or(Refused::Over)
+}
+
+/// Counts who asks. A proxy on this machine says for whom it does.
+fn note_viewer(shared: &Shared, from: Option<SocketAddr>, headers: &HeaderMap) {
+    let Some(from) = from else { return };
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let forwarded = text(HeaderName::from_static("x-forwarded-for")).rsplit(',').next().unwrap_or_default().trim();
+    let address = from.ip().to_canonical();
+    let address = match forwarded {
+        forwarded if address.is_loopback() && !forwarded.is_empty() => forwarded.to_owned(),
+        _ => address.to_string(),
+    };
+    shared.viewers().note(&address, text(header::USER_AGENT), Instant::now());
 }
 
 /// A file of a rendition, by its name.
@@ -202,6 +236,8 @@ enum Refused {
     Early,
     /// Nothing will come.
     Over,
+    /// Not for everybody.
+    Denied(Denied),
 }
 
 impl IntoResponse for Refused {
@@ -210,6 +246,10 @@ impl IntoResponse for Refused {
             Self::Full => format!("{MAX_HELD} requests wait for streams already\n"),
             Self::Early => "the stream has no segment yet\n".to_owned(),
             Self::Over => return not_found(),
+            Self::Denied(why) => {
+                let headers = [(header::CACHE_CONTROL, NO_STORE)];
+                return (StatusCode::FORBIDDEN, headers, format!("{why}\n")).into_response();
+            }
         };
         let headers: [(HeaderName, &str); 2] = [(header::RETRY_AFTER, RETRY_AFTER), (header::CACHE_CONTROL, NO_STORE)];
         (StatusCode::SERVICE_UNAVAILABLE, headers, why).into_response()

@@ -1,9 +1,10 @@
 //! The routes of the origin, with real parts, over the router that viewers meet.
 
-use super::{LadderRendition, Origin, SOURCE, StreamHandle};
+use super::{Access, LadderRendition, Origin, SOURCE, StreamHandle};
 use crate::events::SegmentEvent;
 use crate::segmenter::PART_TARGET;
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -56,7 +57,7 @@ impl Live {
         let key = b"\x82\x49\x83\x42\0\x13\xf0\x0b\x36\x06\x38\x24";
         let track = VideoTrack::of_key_frame(millrace_media::cmaf::Codec::Vp9, key).unwrap().unwrap();
         let init = write_init(&Track::Video(track.clone())).unwrap();
-        handle.apply(&SegmentEvent::VideoInit(init, track)).unwrap();
+        handle.apply(&[SegmentEvent::VideoInit(init, track)]).unwrap();
         let rung = LadderRendition { name: "180p".into(), width: 320, height: 180, bitrate: 100_000 };
         handle.set_ladder(&[rung], 0).unwrap();
         let live = Self { origin, handle };
@@ -69,7 +70,9 @@ impl Live {
         let independent = index == 0;
         let bytes = bytes_of(seq, index);
         assert!(duration <= PART_TARGET);
-        self.handle.apply(&SegmentEvent::VideoPart { seq, index, independent, start_pts: 0, duration, bytes }).unwrap();
+        self.handle
+            .apply(&[SegmentEvent::VideoPart { seq, index, independent, start_pts: 0, duration, bytes }])
+            .unwrap();
     }
 
     fn end(&self, seq: u64) {
@@ -77,7 +80,7 @@ impl Live {
         let program_date_time = 1000 * seq as i64;
         let end =
             SegmentEvent::VideoSegmentEnd { seq, duration, parts: 10, frames, independent: true, program_date_time };
-        self.handle.apply(&end).unwrap();
+        self.handle.apply(&[end]).unwrap();
     }
 
     fn segment(&self, seq: u64) {
@@ -220,6 +223,49 @@ async fn too_many_waiting_requests_are_refused_and_the_others_stay() {
     live.part(1, 0);
     assert_eq!(answer(waiting).await.status, StatusCode::OK);
     assert_eq!(live.origin.held.available_permits() as u32, places);
+}
+
+#[tokio::test]
+async fn signed_addresses_let_their_viewers_in_everywhere_below() {
+    let mut live = Live::new();
+    let access = Access::new("a secret of some length");
+    live.origin = live.origin.clone().with_access(access.clone());
+    let [good, old] = [u64::MAX / 2, 1].map(|expiry| access.path("show", expiry));
+    assert_eq!(live.get(&good).await.status, StatusCode::OK);
+    for below in ["source/index.m3u8?_HLS_msn=0", "source/0.m4s", "source/0.1.m4s", "source/init-0.mp4"] {
+        assert_eq!(live.get(&good.replace("master.m3u8", below)).await.status, StatusCode::OK, "{below}");
+        for (address, why) in [("/live/show/master.m3u8", "signed address"), (&old, "expired")] {
+            let refused = live.get(&address.replace("master.m3u8", below)).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{below}");
+            assert!(refused.text().contains(why) && refused.header(header::CACHE_CONTROL) == "no-store");
+        }
+    }
+    let other = access.path("none", u64::MAX / 2);
+    assert_eq!(live.get(&other).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn viewers_are_told_apart_by_address_and_player() {
+    let live = Live::new();
+    let watch = async |from: &str, forwarded: &str, player: &str| {
+        let from: std::net::SocketAddr = from.parse().unwrap();
+        let request = Request::get("/live/show/source/index.m3u8")
+            .extension(ConnectInfo(from))
+            .header("x-forwarded-for", forwarded)
+            .header(header::USER_AGENT, player);
+        live.origin.router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
+    };
+    for port in 1..5 {
+        watch(&format!("192.0.2.1:{port}"), "203.0.113.9", "vlc").await;
+        watch(&format!("[::ffff:192.0.2.1]:{port}"), "", "vlc").await;
+    }
+    assert_eq!(live.origin.viewers("show"), 1, "and what a stranger says of others is not believed");
+    watch("192.0.2.1:1", "", "mpv").await;
+    watch("127.0.0.1:1", "10.0.0.1, 203.0.113.7", "vlc").await;
+    watch("127.0.0.1:2", "10.0.0.2, 203.0.113.7", "vlc").await;
+    watch("127.0.0.1:2", "203.0.113.8", "vlc").await;
+    assert_eq!(live.origin.viewers("show"), 4);
+    assert_eq!(live.origin.viewers("none"), 0);
 }
 
 #[tokio::test]

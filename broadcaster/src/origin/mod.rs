@@ -8,11 +8,14 @@
 //! | `playlist` | playlists as text: pure |
 //! | `directives` | what a player asks of a playlist: pure |
 //! | `shared` | a stream that many requests wait for, and its playlists ready to send |
+//! | `access` | who may watch: pure |
+//! | `viewers` | how many watch: sans-IO |
 //! | `http` | the routes |
 //!
 //! Paths: `/live/{name}/master.m3u8`, and per rendition `/live/{name}/{rendition}/` with `index.m3u8`, `init-{n}.mp4`, `{number}.m4s`
 //! for segments and `{number}.{index}.m4s` for their parts.
 
+mod access;
 mod directives;
 mod http;
 #[cfg(test)]
@@ -25,7 +28,9 @@ mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod viewers;
 
+pub use access::{Access, LEAST_SECRET};
 pub use directives::{DirectiveError, Directives};
 pub use stream::{AUDIO, KEEP_ENDED, LINGER, SOURCE, WINDOW};
 
@@ -117,6 +122,7 @@ pub struct LadderRendition {
 pub struct Origin {
     streams: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
     linger: Duration,
+    access: Access,
     /// Places for requests that wait.
     held: Arc<Semaphore>,
 }
@@ -143,7 +149,27 @@ impl Origin {
 
     /// The same with another wait.
     pub fn with_linger(linger: Duration) -> Self {
-        Self { streams: Arc::default(), linger, held: Arc::new(Semaphore::new(http::MAX_HELD)) }
+        Self {
+            streams: Arc::default(),
+            linger,
+            access: Access::default(),
+            held: Arc::new(Semaphore::new(http::MAX_HELD)),
+        }
+    }
+
+    /// The same for those viewers only whom `access` lets in.
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// The path of a stream's master playlist for somebody who may watch until `expiry`, unix seconds.
+    pub fn path(&self, name: &str, expiry: u64) -> String {
+        self.access.path(name, expiry)
+    }
+
+    /// How many have watched the stream `name` in the last half minute.
+    pub fn viewers(&self, name: &str) -> usize {
+        self.find(name).map_or(0, |shared| shared.viewers().count(Instant::now()))
     }
 
     /// Begins a publication of the stream `name`: a new stream, or one whose publisher came back. An older handle of the same
@@ -202,54 +228,58 @@ impl StreamHandle {
         })
     }
 
-    /// Takes what the segmenter says: the source and audio renditions, discontinuities and the end come through here.
-    pub fn apply(&self, event: &SegmentEvent) -> Result<(), OriginError> {
+    /// Takes what the segmenter says at one time: the source and audio renditions, discontinuities and the end come through here.
+    pub fn apply(&self, events: &[SegmentEvent]) -> Result<(), OriginError> {
         self.change(|stream| {
             if !stream.is_current(self.publication) {
                 return Ok(());
             }
-            match event {
-                SegmentEvent::VideoInit(bytes, track) => {
-                    let (width, height) = (track.width.into(), track.height.into());
-                    let about = Description { codec: track.codec_string(), width, height, ..Description::default() };
-                    // It may join a stream of sound.
-                    stream.add_source(stream.next_number(), about, track.codec.is_playable());
-                    stream.set_init(SOURCE, bytes.clone(), track.timescale)
-                }
-                SegmentEvent::AudioInit(bytes, track) => {
-                    let about =
-                        Description { codec: track.codec_string(), channels: track.channels, ..Description::default() };
-                    // Audio may join late: what was finished before has none.
-                    stream.add_rendition(AUDIO, stream.next_number(), about);
-                    stream.set_init(AUDIO, bytes.clone(), track.sample_rate)
-                }
-                SegmentEvent::VideoPart { seq, index, bytes, .. } => {
-                    stream.add_part(SOURCE, self.base + seq, *index, read(SOURCE, bytes)?)
-                }
-                SegmentEvent::VideoSegmentEnd { seq, duration, frames, independent, program_date_time, .. } => {
-                    let slot = Slot::new(self.base + seq, *duration, *program_date_time, *independent);
-                    stream.finish_source(SOURCE, slot, *frames, Instant::now())
-                }
-                SegmentEvent::AudioPart { seq, index, bytes, .. } => {
-                    stream.add_part(AUDIO, self.base + seq, *index, read(AUDIO, bytes)?)
-                }
-                SegmentEvent::AudioSegmentEnd { seq, duration, alone: None, .. } => {
-                    stream.finish_segment(AUDIO, self.base + seq, Some(*duration))
-                }
-                SegmentEvent::AudioSegmentEnd { seq, duration, alone: Some(date), .. } => {
-                    let slot = Slot::new(self.base + seq, *duration, *date, true);
-                    stream.finish_source(AUDIO, slot, 0, Instant::now())
-                }
-                SegmentEvent::Discontinuity { seq } => {
-                    stream.break_at(self.base + seq);
-                    Ok(())
-                }
-                SegmentEvent::End { clean } => {
-                    stream.end(*clean, Instant::now());
-                    Ok(())
-                }
-            }
+            events.iter().try_for_each(|event| self.take(stream, event))
         })
+    }
+
+    fn take(&self, stream: &mut Stream, event: &SegmentEvent) -> Result<(), OriginError> {
+        match event {
+            SegmentEvent::VideoInit(bytes, track) => {
+                let (width, height) = (track.width.into(), track.height.into());
+                let about = Description { codec: track.codec_string(), width, height, ..Description::default() };
+                // It may join a stream of sound.
+                stream.add_source(stream.next_number(), about, track.codec.is_playable());
+                stream.set_init(SOURCE, bytes.clone(), track.timescale)
+            }
+            SegmentEvent::AudioInit(bytes, track) => {
+                let about =
+                    Description { codec: track.codec_string(), channels: track.channels, ..Description::default() };
+                // Audio may join late: what was finished before has none.
+                stream.add_rendition(AUDIO, stream.next_number(), about);
+                stream.set_init(AUDIO, bytes.clone(), track.sample_rate)
+            }
+            SegmentEvent::VideoPart { seq, index, bytes, .. } => {
+                stream.add_part(SOURCE, self.base + seq, *index, read(SOURCE, bytes)?)
+            }
+            SegmentEvent::VideoSegmentEnd { seq, duration, frames, independent, program_date_time, .. } => {
+                let slot = Slot::new(self.base + seq, *duration, *program_date_time, *independent);
+                stream.finish_source(SOURCE, slot, *frames, Instant::now())
+            }
+            SegmentEvent::AudioPart { seq, index, bytes, .. } => {
+                stream.add_part(AUDIO, self.base + seq, *index, read(AUDIO, bytes)?)
+            }
+            SegmentEvent::AudioSegmentEnd { seq, duration, alone: None, .. } => {
+                stream.finish_segment(AUDIO, self.base + seq, Some(*duration))
+            }
+            SegmentEvent::AudioSegmentEnd { seq, duration, alone: Some(date), .. } => {
+                let slot = Slot::new(self.base + seq, *duration, *date, true);
+                stream.finish_source(AUDIO, slot, 0, Instant::now())
+            }
+            SegmentEvent::Discontinuity { seq } => {
+                stream.break_at(self.base + seq);
+                Ok(())
+            }
+            SegmentEvent::End { clean } => {
+                stream.end(*clean, Instant::now());
+                Ok(())
+            }
+        }
     }
 
     /// The init segment that the following parts of a rendition need. The same bytes again change nothing.
@@ -297,7 +327,7 @@ impl StreamHandle {
 
     /// Ends the stream, for a caller whose segmenter could not. Playlists end at once when `clean`, else after the wait for its publisher.
     pub fn end(&self, clean: bool) {
-        let _ = self.apply(&SegmentEvent::End { clean });
+        let _ = self.apply(&[SegmentEvent::End { clean }]);
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Stream) -> Result<T, OriginError>) -> Result<T, OriginError> {

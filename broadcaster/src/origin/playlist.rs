@@ -68,8 +68,9 @@ fn bandwidth(rendition: &Rendition, source: &Rendition) -> (u64, u64) {
 
 /// What a player may leave out that knows it already: all but so many target durations.
 const SKIP_UNTIL: i64 = 6;
-/// Parts are listed of so many target durations: who reads those is near the edge.
-const PARTS_OF: i64 = 3;
+/// Parts are listed of the open segment and of so many before it, which is less than the three target durations that RFC 8216bis allows: who
+/// reads parts is nearer to the edge.
+const WITH_PARTS: usize = 2;
 /// Players stay so many target durations, or parts, behind the edge (RFC 8216bis asks for at least three, and twice the part target).
 const HOLD_BACK: i64 = 3;
 
@@ -105,21 +106,17 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant, skip: bool) -> Op
         let _ = writeln!(text, "#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}");
     }
     let mut lister = Lister { text, stream, name, first_init, current: None };
-    // What is left of the window behind an entry, to its end.
-    let mut behind: i64 = entries.iter().map(|entry| entry.ticks(target)).sum::<i64>() + tail_ticks(&tail);
     for (place, entry) in entries.iter().enumerate() {
         if place >= skipped {
-            let with_parts = !ended && behind <= PARTS_OF * target * TICKS_PER_SECOND + entry.ticks(target);
-            lister.entry(entry, target, with_parts);
+            lister.entry(entry, target, !ended && place + WITH_PARTS >= entries.len());
         } else if let Some(segment) = entry.segment {
             lister.current = Some((entry.of, segment.init));
         }
-        behind -= entry.ticks(target);
     }
     if let Some(tail) = &tail {
         lister.tail(tail);
-        if let Some(hint) = part_target.and_then(|_| stream.hint(name, tail)) {
-            let Hint { number, index } = hint;
+        if part_target.is_some() {
+            let Hint { number, index } = stream.hint(name, tail);
             let (folder, tag) = (lister.folder(tail.of), &stream.tag);
             let _ = writeln!(lister.text, "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{folder}{number}.{index}.m4s?v={tag}\"");
         }

@@ -5,6 +5,7 @@
 
 use super::playlist;
 use super::stream::{Edge, Stream};
+use super::viewers::Viewers;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<()>,
     texts: Mutex<BTreeMap<(String, bool), Arc<Text>>>,
+    viewers: Mutex<Viewers>,
 }
 
 struct State {
@@ -51,7 +53,12 @@ impl Text {
 impl Shared {
     pub(super) fn new(stream: Stream) -> Self {
         let state = State { stream, version: 0, edges: BTreeMap::new() };
-        Self { state: Mutex::new(state), changed: watch::Sender::new(()), texts: Mutex::default() }
+        Self {
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+            texts: Mutex::default(),
+            viewers: Mutex::default(),
+        }
     }
 
     /// Looks at the stream.
@@ -107,6 +114,10 @@ impl Shared {
         let text = Arc::new(Text { version, ended, plain: text.into(), gzip: OnceLock::new() });
         texts.insert((name.to_owned(), skip), Arc::clone(&text));
         Some(text)
+    }
+
+    pub(super) fn viewers(&self) -> MutexGuard<'_, Viewers> {
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

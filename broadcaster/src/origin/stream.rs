@@ -501,17 +501,12 @@ impl Stream {
     }
 
     /// The part that the playlist of `name` will name next, as far as can be told: a segment has as many parts as the one before it.
-    pub(super) fn hint(&self, name: &str, tail: &Tail<'_>) -> Option<Hint> {
+    pub(super) fn hint(&self, name: &str, tail: &Tail<'_>) -> Hint {
         let Tail { number, parts, whole, .. } = tail;
-        if *whole || self.ended.is_some() {
-            return None;
-        }
         let before = number.checked_sub(1).map_or(0, |before| self.parts(name, before).len());
-        Some(match parts.len() {
-            0 => Hint { number: *number, index: 0 },
-            full if full == before => Hint { number: number + 1, index: 0 },
-            index => Hint { number: *number, index: index as u32 },
-        })
+        let full = *whole || !parts.is_empty() && parts.len() == before;
+        let index = if full { 0 } else { parts.len() as u32 };
+        Hint { number: number + u64::from(full), index }
     }
 
     /// How far the playlist of `name` has come.

@@ -294,7 +294,7 @@ async fn carry(mut publication: Publication, origin: Origin, seen: Arc<watch::Se
         };
         let picture = matches!(&event, IngestEvent::Unit(unit) if unit.track == TrackKind::Video);
         match segmenter.push(now, event) {
-            Ok(events) => events.iter().for_each(|event| handle.apply(event).unwrap()),
+            Ok(events) => handle.apply(&events).unwrap(),
             Err(error) => {
                 handle.end(false);
                 let _ = publication.stop.send(error.to_string());
