@@ -64,6 +64,7 @@ pub(super) fn router(origin: Origin) -> Router {
     Router::new()
         .route("/live/{name}/master.m3u8", get(master).layer(CompressionLayer::new()))
         .route("/live/{name}/{rendition}/index.m3u8", get(media))
+        .route("/live/{name}/{rendition}/iframes.m3u8", get(key_pictures).layer(CompressionLayer::new()))
         .route("/live/{name}/{rendition}/{file}", get(file))
         .layer(cors)
         .with_state(origin)
@@ -128,6 +129,23 @@ async fn media(
     };
     let gzip = takes_gzip(&headers);
     listed(cache, if gzip { text.gzip() } else { text.plain.clone() }, gzip.then_some("gzip"))
+}
+
+async fn key_pictures(State(origin): State<Origin>, Path((name, rendition)): Path<(String, String)>) -> Response {
+    let shared = match admit(&origin, &name) {
+        Ok(shared) => shared,
+        Err(refused) => return refused.into_response(),
+    };
+    if rendition == AUDIO || !shared.look(|stream| stream.renditions.contains_key(&rendition)) {
+        return not_found();
+    }
+    let make = || shared.look(|stream| playlist::key_pictures(stream, &rendition, Instant::now()));
+    match first(&origin, &shared, make).await {
+        Ok(playlist::Media { text, ended }) => {
+            listed(if ended { CACHE_ENDED } else { CACHE_LIVE }.to_owned(), text.into(), None)
+        }
+        Err(refused) => refused.into_response(),
+    }
 }
 
 async fn file(

@@ -299,6 +299,19 @@ async fn ranges_are_cut_across_parts() {
 }
 
 #[tokio::test]
+async fn a_key_picture_is_the_range_that_its_playlist_names() {
+    let live = Live::new();
+    let listed = live.get("/live/show/source/iframes.m3u8").await;
+    let range = listed.text().lines().find_map(|line| line.strip_prefix("#EXT-X-BYTERANGE:")).unwrap().to_owned();
+    let length: usize = range.strip_suffix("@0").unwrap().parse().unwrap();
+    let picture = live.ask("/live/show/source/0.m4s", header::RANGE, &format!("bytes=0-{}", length - 1)).await;
+    // The first sample has a hundred bytes of its part's index.
+    assert_eq!(picture.body.len(), length);
+    assert!(picture.body.ends_with(&[0; 100]) && bytes_of(0, 0).starts_with(&picture.body));
+    assert_eq!(live.get("/live/show/audio/iframes.m3u8").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn playlists_are_compressed_for_who_takes_it() {
     let live = Live::new();
     let path = "/live/show/source/index.m3u8";

@@ -137,6 +137,32 @@ fn parts_of_a_lost_worker_are_taken_back_and_the_next_attempt_is_listed_whole() 
 }
 
 #[test]
+fn key_pictures_are_listed_by_their_bytes_in_the_same_slots() {
+    let mut bench = Bench::new();
+    for number in 0..3 {
+        bench.in_parts(number);
+    }
+    bench.made(0);
+    bench.stream.gap("360p", 1);
+    bench.made(2);
+    let text = playlist::key_pictures(&bench.stream, "360p", bench.now).unwrap().text;
+    let picture = |number| format!("#EXT-X-BYTERANGE:2@0\n#EXTINF:2.00000,\n{number}.m4s?v=t\n");
+    assert!(text.contains("#EXT-X-I-FRAMES-ONLY\n#EXT-X-MAP:URI=\"init-0.mp4?v=t\"\n"), "{text}");
+    assert!(
+        text.contains(&picture(0))
+            && text.contains("#EXT-X-GAP\n#EXTINF:2.00000,\n1.m4s")
+            && text.contains(&picture(2))
+    );
+    assert!(!text.contains("PART"), "{text}");
+    let master = playlist::master(&bench.stream).unwrap();
+    let pictures: Vec<_> = master.lines().filter(|line| line.starts_with("#EXT-X-I-FRAME-STREAM-INF:")).collect();
+    // Two bytes in two seconds.
+    assert_eq!(pictures.len(), 2);
+    assert!(pictures[1].starts_with("#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=8,CODECS=\"avc1.4d401f\","), "{master}");
+    assert!(pictures[1].ends_with(",URI=\"360p/iframes.m3u8\""), "{master}");
+}
+
+#[test]
 fn a_gap_has_no_parts() {
     let mut bench = Bench::new();
     bench.in_parts(0);

@@ -1,7 +1,7 @@
 //! Playlists as text, by RFC 8216bis. Pure: a stream and the time in, a string out.
 
-use super::rendition::{Part, Rendition};
-use super::stream::{AUDIO, Entry, Hint, SOURCE, Stream, Tail};
+use super::rendition::{Description, Part, Rendition};
+use super::stream::{AUDIO, Entry, Hint, SOURCE, Slot, Stream, Tail};
 use crate::events::TICKS_PER_SECOND;
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -53,6 +53,16 @@ pub(super) fn master(stream: &Stream) -> Option<String> {
             about.height,
         );
         let _ = writeln!(text, "{}\n{name}/index.m3u8", if audio.is_some() { ",AUDIO=\"audio\"" } else { "" });
+    }
+    for name in &stream.ladder {
+        let Some(rendition) = stream.renditions.get(name) else { continue };
+        let Description { codec, width, height, .. } = &rendition.about;
+        // Until it is measured, key pictures take no more than all of it.
+        let rate = if rendition.key_peak > 0 { rendition.key_peak } else { bandwidth(rendition, source).0 };
+        let _ = writeln!(
+            text,
+            "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={rate},CODECS=\"{codec}\",RESOLUTION={width}x{height},URI=\"{name}/iframes.m3u8\""
+        );
     }
     Some(text)
 }
@@ -129,6 +139,38 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant, skip: bool) -> Op
     Some(Media { text, ended })
 }
 
+/// The playlist of the key pictures that the segments of a video rendition begin with, for players that show them while seeking; `None`
+/// while there is nothing to list.
+pub(super) fn key_pictures(stream: &Stream, name: &str, now: Instant) -> Option<Media> {
+    let target = stream.target?;
+    let ended = stream.has_ended(name, now);
+    let entries: Vec<Entry<'_>> = stream.entries(name).collect();
+    let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)));
+    first_init?;
+    let mut text = header(VERSION, false);
+    let _ = writeln!(text, "#EXT-X-TARGETDURATION:{target}");
+    let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", stream.window_start());
+    let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", stream.discontinuity_sequence);
+    text.push_str("#EXT-X-I-FRAMES-ONLY\n");
+    let mut lister = Lister { text, stream, name, first_init, current: None };
+    for Entry { slot, of, segment } in &entries {
+        let picture = segment.and_then(|segment| Some((segment.init, segment.key_picture()?)));
+        lister.begin(slot, picture.map(|(init, _)| (*of, init)));
+        match picture {
+            Some((_, bytes)) => {
+                let _ = writeln!(lister.text, "#EXT-X-BYTERANGE:{bytes}@0");
+            }
+            None => lister.text.push_str("#EXT-X-GAP\n"),
+        }
+        lister.end(of, slot.number, Entry { slot, of, segment: *segment }.ticks(target));
+    }
+    let mut text = lister.text;
+    if ended {
+        text.push_str("#EXT-X-ENDLIST\n");
+    }
+    Some(Media { text, ended })
+}
+
 /// How many entries are so old that a delta update may leave them out.
 fn skippable(entries: &[Entry<'_>], tail: &Option<Tail<'_>>, target: i64) -> usize {
     let mut kept = tail_ticks(tail);
@@ -191,19 +233,26 @@ struct Lister<'a> {
 
 impl<'a> Lister<'a> {
     fn entry(&mut self, Entry { slot, of, segment }: &Entry<'a>, target: i64, with_parts: bool) {
-        if slot.discontinuity {
-            self.text.push_str("#EXT-X-DISCONTINUITY\n");
-        }
-        self.map(segment.map(|segment| (*of, segment.init)), slot.discontinuity);
-        let _ = writeln!(self.text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
+        self.begin(slot, segment.map(|segment| (*of, segment.init)));
         match segment {
             None => self.text.push_str("#EXT-X-GAP\n"),
             Some(_) if with_parts => self.parts(of, slot.number, &self.stream.parts(self.name, slot.number)),
             Some(_) => {}
         }
-        let ticks = seconds(Entry { slot, of, segment: *segment }.ticks(target));
-        let (folder, number, tag) = (self.folder(of), slot.number, &self.stream.tag);
-        let _ = writeln!(self.text, "#EXTINF:{ticks:.5},\n{folder}{number}.m4s?v={tag}");
+        self.end(of, slot.number, Entry { slot, of, segment: *segment }.ticks(target));
+    }
+
+    fn begin(&mut self, slot: &Slot, init: Option<(&'a str, u32)>) {
+        if slot.discontinuity {
+            self.text.push_str("#EXT-X-DISCONTINUITY\n");
+        }
+        self.map(init, slot.discontinuity);
+        let _ = writeln!(self.text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
+    }
+
+    fn end(&mut self, of: &str, number: u64, ticks: i64) {
+        let (folder, tag, seconds) = (self.folder(of), &self.stream.tag, seconds(ticks));
+        let _ = writeln!(self.text, "#EXTINF:{seconds:.5},\n{folder}{number}.m4s?v={tag}");
     }
 
     fn tail(&mut self, tail: &Tail<'a>) {

@@ -58,6 +58,11 @@ impl Segment {
         Self { init, parts: Vec::new(), progress: Progress::Open, bytes: 0, duration: None, whole: false }
     }
 
+    /// Bytes to the end of the key picture that it begins with.
+    pub(super) fn key_picture(&self) -> Option<usize> {
+        self.parts.first().filter(|part| part.independent).map(|part| part.first_sample_end)
+    }
+
     pub(super) fn gap() -> Self {
         Self { progress: Progress::Gap, ..Self::open(0) }
     }
@@ -87,6 +92,8 @@ pub(super) struct Rendition {
     pub(super) listed_to: u64,
     /// Highest bit rate of any segment, bit/s.
     pub(super) peak: u64,
+    /// The same of the key picture that it begins with alone.
+    pub(super) key_peak: u64,
     total_bits: u64,
     total_ticks: u64,
 }
@@ -105,15 +112,16 @@ impl Rendition {
         (self.total_bits * TICKS_PER_SECOND as u64).checked_div(self.total_ticks).unwrap_or(0)
     }
 
-    /// Counts a segment of so many bytes and ticks in the bit rates. One shorter than `least` says nothing about the peak.
-    pub(super) fn measure(&mut self, bytes: usize, ticks: i64, least: i64) {
-        let bits = bytes as u64 * 8;
-        if ticks > 0 {
-            self.total_bits += bits;
-            self.total_ticks += ticks as u64;
-            if self.peak == 0 || ticks >= least {
-                self.peak = self.peak.max(bits * TICKS_PER_SECOND as u64 / ticks as u64);
-            }
+    /// Counts segment `number`, of so many ticks, in the bit rates. One shorter than `least` says nothing about the peaks.
+    pub(super) fn measure(&mut self, number: u64, ticks: i64, least: i64) {
+        let Some(segment) = self.segments.get(&number).filter(|_| ticks > 0) else { return };
+        let bits = segment.bytes as u64 * 8;
+        self.total_bits += bits;
+        self.total_ticks += ticks as u64;
+        if self.peak == 0 || ticks >= least {
+            let rate = |bits: u64| bits * TICKS_PER_SECOND as u64 / ticks as u64;
+            self.peak = self.peak.max(rate(bits));
+            self.key_peak = self.key_peak.max(segment.key_picture().map_or(0, |bytes| rate(bytes as u64 * 8)));
         }
     }
 

@@ -342,9 +342,8 @@ impl Stream {
         }
         segment.progress = Progress::Ready;
         segment.duration = duration;
-        let bytes = segment.bytes;
         // A short rest of a segment says nothing about the rate (RFC 8216bis measures over half a target duration or more).
-        rendition.measure(bytes, ticks, target.unwrap_or(2) * TICKS_PER_SECOND / 2);
+        rendition.measure(number, ticks, target.unwrap_or(2) * TICKS_PER_SECOND / 2);
         if name == AUDIO && self.part_targets.audio.is_none() {
             self.part_targets.audio = self.measure_parts(name, number);
         }
