@@ -45,6 +45,7 @@ export function network(scene, ports) {
       started_at: began,
       ended_at: null,
       hls_url: "/live/demo/master.m3u8",
+      viewers: 12,
       source: { codec: "h264", width: 1280, height: 720, fps: 30, bitrate: 3_012_000, audio: true },
       renditions: [
         rendition("720p", 1280, 720, 2_800_000),

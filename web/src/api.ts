@@ -32,6 +32,8 @@ export interface Stream {
   started_at: number;
   ended_at: number | null;
   hls_url: string;
+  /** Who asked for a playlist in the last half minute. */
+  viewers: number;
   /** Of a stream of sound alone, width and height are 0. */
   source: { codec: string; width: number; height: number; fps: number; bitrate: number; audio: boolean } | null;
   renditions: Rendition[];

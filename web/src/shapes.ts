@@ -39,6 +39,7 @@ export const STREAMS: Shape<Stream[]> = [
     started_at: N,
     ended_at: maybe(N),
     hls_url: S,
+    viewers: N,
     source: maybe({ codec: S, width: N, height: N, fps: N, bitrate: N, audio: B }),
     renditions: [{ name: S, width: N, height: N, bitrate: N, state: S, last_seq: maybe(N) }],
     orchestrator: maybe(S),

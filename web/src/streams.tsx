@@ -110,6 +110,7 @@ function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: See
           </tbody>
         </table>
         <dl className="facts">
+          <Fact name="Viewers" title="Who asked for a playlist in the last half minute, told apart by address and player"><span className="num">{grouped(s.viewers)}</span></Fact>
           <Fact name="Latency p50" title="Source part in hand to rendition part in the origin"><span className="num">{formatMs(s.latency_ms?.p50)}</span></Fact>
           <Fact name="Latency p99" title="Source part in hand to rendition part in the origin"><span className="num">{formatMs(s.latency_ms?.p99)}</span></Fact>
           <Fact name="Segments"><span className="num">{grouped(s.segments)}</span></Fact>

@@ -30,6 +30,7 @@ export const stream: Stream = {
   started_at: NOW - 65_000,
   ended_at: null,
   hls_url: "/live/demo/master.m3u8",
+  viewers: 3,
   source: { codec: "h264", width: 1280, height: 720, fps: 30, bitrate: 3_000_000, audio: false },
   renditions: [{ name: "480p", width: 854, height: 480, bitrate: 1_400_000, state: "ok", last_seq: 31 }],
   orchestrator: address("2"),

@@ -203,14 +203,14 @@ fn note_viewer(shared: &Shared, from: Option<SocketAddr>, headers: &HeaderMap) {
 
 /// A file of a rendition, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum File {
+pub(super) enum File {
     Segment(u64),
     Part(u64, u32),
     Init(u32),
 }
 
 impl File {
-    fn parse(name: &str) -> Option<Self> {
+    pub(super) fn parse(name: &str) -> Option<Self> {
         if let Some(id) = name.strip_prefix("init-") {
             return id.strip_suffix(".mp4")?.parse().ok().map(Self::Init);
         }
@@ -379,7 +379,7 @@ fn bytes(kind: &'static str, parts: Vec<Bytes>, range: Option<&str>) -> Response
 }
 
 /// The bytes from `first` to `last`, both included.
-fn cut(parts: Vec<Bytes>, first: u64, last: u64) -> Vec<Bytes> {
+pub(super) fn cut(parts: Vec<Bytes>, first: u64, last: u64) -> Vec<Bytes> {
     let mut at = 0;
     let mut kept = Vec::with_capacity(parts.len());
     for part in parts {

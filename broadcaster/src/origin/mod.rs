@@ -17,6 +17,8 @@
 
 mod access;
 mod directives;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http;
 #[cfg(test)]
 mod http_tests;
