@@ -8,7 +8,7 @@ use millrace_hop::account::AccountError;
 use serde::{Deserialize, Serialize};
 
 use crate::ingest::{Limits, keyring, rtmp, webhook};
-use crate::origin::{self, Access, LEAST_SECRET};
+use crate::origin::{self, Access, Keep, LEAST_SECRET};
 
 /// Rungs of a ladder at most.
 const MOST_RUNGS: usize = 8;
@@ -16,6 +16,10 @@ const MOST_RUNGS: usize = 8;
 const RUNG_HEIGHTS: std::ops::RangeInclusive<u32> = 64..=2_160;
 /// Bounds of a rung's bit rate, bit/s.
 const RUNG_BITRATES: std::ops::RangeInclusive<u32> = 50_000..=50_000_000;
+/// Bounds of a playlist's length, seconds: four hours are 7,200 segments, and half a megabyte of playlist.
+const WINDOWS: std::ops::RangeInclusive<u64> = 0..=14_400;
+/// Bounds of the memory of one stream, MiB.
+const STREAM_MEGABYTES: std::ops::RangeInclusive<u64> = 64..=65_536;
 /// The longest wait for a publisher to come back, ms: its stream keeps its memory meanwhile.
 const MOST_RECONNECT_MS: u64 = 600_000;
 
@@ -61,6 +65,10 @@ pub struct BroadcasterConfig {
     pub wrong_keys_per_minute: u32,
     /// How long playlists wait for a publisher that vanished, ms.
     pub reconnect_ms: u64,
+    /// How far playlists reach back, seconds.
+    pub window_seconds: u64,
+    /// Memory of one stream, all renditions, MiB.
+    pub stream_megabytes: u64,
     /// Signs playback addresses; empty: anybody may watch.
     pub playback_secret: String,
     /// The ladder, highest first.
@@ -163,6 +171,15 @@ pub const DOCS: &[(&str, &str)] = &[
     ),
     ("reconnect_ms", "how long playlists wait for a publisher that vanished before they end, ms, 600000 at most"),
     (
+        "window_seconds",
+        "how far back viewers can go, seconds, 0 to 14400; ten segments at least, and no more than stream_megabytes holds; as much again \
+         stays fetchable behind it for players that are slow",
+    ),
+    (
+        "stream_megabytes",
+        "memory of one stream with all its renditions, MiB, 64 to 65536: past it the oldest segments go early",
+    ),
+    (
         "playback_secret",
         "signs playback addresses, 16 characters or more: only who has an address by millrace key sign, or one signed alike, may watch; \
          empty: anybody; the environment is a better place for it than a flag",
@@ -203,6 +220,8 @@ impl Default for BroadcasterConfig {
             max_connections_per_address: limits.connections_per_address,
             wrong_keys_per_minute: limits.wrong_keys_per_minute,
             reconnect_ms: origin::LINGER.as_millis() as u64,
+            window_seconds: 20,
+            stream_megabytes: (origin::STREAM_BYTES >> 20) as u64,
             playback_secret: String::new(),
             ladder: vec![rung(720, 2_500_000), rung(480, 1_200_000), rung(360, 700_000)],
             orchestrators: Vec::new(),
@@ -268,13 +287,20 @@ impl BroadcasterConfig {
         })
     }
 
-    /// How long playlists wait for a publisher that vanished.
-    pub fn reconnect(&self) -> Result<Duration, AccountError> {
-        if self.reconnect_ms > MOST_RECONNECT_MS {
-            let (value, most) = (self.reconnect_ms.to_string(), format!("the most is {MOST_RECONNECT_MS}"));
-            return Err(wrong("broadcaster.reconnect_ms", &value, most));
-        }
-        Ok(Duration::from_millis(self.reconnect_ms))
+    /// How much of a stream is kept.
+    pub fn keep(&self) -> Result<Keep, AccountError> {
+        let within = |key, value: u64, range: std::ops::RangeInclusive<u64>| match range.contains(&value) {
+            true => Ok(value),
+            false => Err(wrong(key, &value.to_string(), format!("it must be {} to {}", range.start(), range.end()))),
+        };
+        let linger = within("broadcaster.reconnect_ms", self.reconnect_ms, 0..=MOST_RECONNECT_MS)?;
+        let window = within("broadcaster.window_seconds", self.window_seconds, WINDOWS)?;
+        let megabytes = within("broadcaster.stream_megabytes", self.stream_megabytes, STREAM_MEGABYTES)?;
+        Ok(Keep {
+            linger: Duration::from_millis(linger),
+            window: Duration::from_secs(window),
+            bytes: (megabytes as usize) << 20,
+        })
     }
 
     /// Who may watch.
@@ -389,7 +415,7 @@ mod tests {
     fn what_is_out_of_bounds_is_named_with_its_bounds() {
         let read = |config: BroadcasterConfig| {
             config.limits()?;
-            config.reconnect()?;
+            config.keep()?;
             config.access()?;
             config.webhook()
         };
@@ -402,6 +428,8 @@ mod tests {
             (BroadcasterConfig { max_streams_per_address: 257, ..fine() }, "1 to 256"),
             (BroadcasterConfig { max_connections_per_address: 513, ..fine() }, "1 to 512"),
             (BroadcasterConfig { reconnect_ms: 600_001, ..fine() }, "600000"),
+            (BroadcasterConfig { window_seconds: 14_401, ..fine() }, "0 to 14400"),
+            (BroadcasterConfig { stream_megabytes: 63, ..fine() }, "64 to 65536"),
             (BroadcasterConfig { playback_secret: "fifteen letters".into(), ..fine() }, "the least is 16 characters"),
             (hook(), "auth_webhook_secret"),
             (BroadcasterConfig { auth_webhook_secret: "short".into(), ..hook() }, "5 characters"),

@@ -146,7 +146,7 @@ pub async fn start(
     for address in &config.orchestrators {
         addresses.push(parse("broadcaster.orchestrators", address)?);
     }
-    let (limits, reconnect, access) = (config.limits()?, config.reconnect()?, config.access()?);
+    let (limits, keep, access) = (config.limits()?, config.keep()?, config.access()?);
     let keys =
         Keyring::new(config.keys_by_hash()?, account.store.clone(), config.webhook()?, config.auth_webhook_fail_open);
     let gate = Gate::with_limits(Arc::new(keys), limits);
@@ -180,7 +180,7 @@ pub async fn start(
     let node = Arc::new(Broadcaster {
         config,
         account,
-        origin: Origin::with_linger(reconnect).with_access(access),
+        origin: Origin::keeping(keep).with_access(access),
         orchestrators: Orchestrators::new(&addresses),
         streams: Streams::default(),
         rtmp,

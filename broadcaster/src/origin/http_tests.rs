@@ -1,6 +1,6 @@
 //! The routes of the origin, with real parts, over the router that viewers meet.
 
-use super::{Access, LadderRendition, Origin, SOURCE, StreamHandle};
+use super::{Access, Keep, LadderRendition, Origin, SOURCE, StreamHandle};
 use crate::events::SegmentEvent;
 use crate::segmenter::PART_TARGET;
 use axum::body::{Body, to_bytes};
@@ -52,7 +52,7 @@ fn bytes_of(seq: u64, index: u32) -> Bytes {
 
 impl Live {
     fn new() -> Self {
-        let origin = Origin::with_linger(Duration::from_millis(1500));
+        let origin = Origin::keeping(Keep { linger: Duration::from_millis(1500), ..Keep::default() });
         let handle = origin.stream("show").unwrap();
         let key = b"\x82\x49\x83\x42\0\x13\xf0\x0b\x36\x06\x38\x24";
         let track = VideoTrack::of_key_frame(millrace_media::cmaf::Codec::Vp9, key).unwrap().unwrap();

@@ -34,7 +34,7 @@ mod viewers;
 
 pub use access::{Access, LEAST_SECRET};
 pub use directives::{DirectiveError, Directives};
-pub use stream::{AUDIO, KEEP_ENDED, LINGER, SOURCE, WINDOW};
+pub use stream::{AUDIO, KEEP_ENDED, Keep, LINGER, SOURCE, STREAM_BYTES, WINDOW};
 
 use crate::events::SegmentEvent;
 use bytes::Bytes;
@@ -43,7 +43,7 @@ use rendition::{Description, Part};
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use stream::{Slot, Stream};
 use tokio::sync::Semaphore;
 
@@ -123,7 +123,7 @@ pub struct LadderRendition {
 #[derive(Clone)]
 pub struct Origin {
     streams: Arc<Mutex<BTreeMap<String, Arc<Shared>>>>,
-    linger: Duration,
+    keep: Keep,
     access: Access,
     /// Places for requests that wait.
     held: Arc<Semaphore>,
@@ -146,14 +146,14 @@ pub struct StreamHandle {
 impl Origin {
     /// An origin without streams, whose playlists wait [`LINGER`] for a publisher that vanished.
     pub fn new() -> Self {
-        Self::with_linger(LINGER)
+        Self::keeping(Keep::default())
     }
 
-    /// The same with another wait.
-    pub fn with_linger(linger: Duration) -> Self {
+    /// The same with other bounds.
+    pub fn keeping(keep: Keep) -> Self {
         Self {
             streams: Arc::default(),
-            linger,
+            keep,
             access: Access::default(),
             held: Arc::new(Semaphore::new(http::MAX_HELD)),
         }
@@ -186,7 +186,7 @@ impl Origin {
         }
         let shared = streams.entry(name.to_owned()).or_insert_with(|| {
             let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Arc::new(Shared::new(Stream::new(format!("{:x}", age.as_millis()), self.linger)))
+            Arc::new(Shared::new(Stream::new(format!("{:x}", age.as_millis()), self.keep)))
         });
         let (publication, base) = shared.change(|stream| stream.begin(now));
         Ok(StreamHandle { shared: Arc::clone(shared), publication, base })

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 pub const SOURCE: &str = "source";
 /// Name of the audio rendition.
 pub const AUDIO: &str = "audio";
-/// Segments listed: 20 s at the usual 2 s, well over the three target durations that RFC 8216 asks of a live playlist, and
+/// Segments listed at least: 20 s at the usual 2 s, well over the three target durations that RFC 8216 asks of a live playlist, and
 /// enough for a player to pause a little.
 pub const WINDOW: usize = 10;
 /// A segment of a rendition that is so many behind the source's newest is not waited for any more: three are then still listed, and
@@ -37,8 +37,9 @@ pub const LINGER: Duration = Duration::from_secs(10);
 const LAST_SEGMENTS: Duration = Duration::from_secs(10);
 /// Ended streams stay for players that are still reading the end: three windows.
 pub const KEEP_ENDED: Duration = Duration::from_secs(60);
-/// Bytes of one stream, all renditions: 20 s listed and 22 s delisted at 80 Mb/s. Past it the oldest segments go early.
-const MAX_STREAM_BYTES: usize = 512 << 20;
+/// Bytes of one stream, all renditions, unless the configuration says otherwise: 20 s listed and 22 s delisted at 80 Mb/s. Past it the
+/// oldest segments go early.
+pub const STREAM_BYTES: usize = 512 << 20;
 /// Rendition segments may run so far ahead of the last finished source segment.
 const AHEAD: u64 = 2;
 
@@ -127,6 +128,23 @@ struct PartTargets {
     audio: Option<i64>,
 }
 
+/// How much a stream keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// A publisher that vanished may come back for so long.
+    pub linger: Duration,
+    /// Playlists reach so far back, or [`WINDOW`] segments where that is more.
+    pub window: Duration,
+    /// Bytes of all renditions. Past it the oldest segments go early.
+    pub bytes: usize,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { linger: LINGER, window: Duration::ZERO, bytes: STREAM_BYTES }
+    }
+}
+
 /// The stream.
 pub(super) struct Stream {
     /// Distinguishes the files of this process from those of one before it, for caches.
@@ -151,14 +169,13 @@ pub(super) struct Stream {
     measure_rate: bool,
     publications: u64,
     base: u64,
-    /// A publisher that vanished may come back for so long.
-    linger: Duration,
+    keep: Keep,
     ended: Option<(Instant, bool)>,
     bytes: usize,
 }
 
 impl Stream {
-    pub(super) fn new(tag: String, linger: Duration) -> Self {
+    pub(super) fn new(tag: String, keep: Keep) -> Self {
         Self {
             tag,
             slots: VecDeque::new(),
@@ -176,7 +193,7 @@ impl Stream {
             measure_rate: false,
             publications: 0,
             base: 0,
-            linger,
+            keep,
             ended: None,
             bytes: 0,
         }
@@ -392,7 +409,7 @@ impl Stream {
                 self.gap(&name, late); // unless it is finished
             }
         }
-        self.delist(self.next_number.saturating_sub(WINDOW as u64), now);
+        self.delist(self.oldest_listed(), now);
         self.evict(now);
         self.advance();
         Ok(())
@@ -445,12 +462,12 @@ impl Stream {
 
     /// True when the playlists have ended: no player waits for more.
     pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.ended.is_some_and(|(at, clean)| clean || now >= at + self.linger)
+        self.ended.is_some_and(|(at, clean)| clean || now >= at + self.keep.linger)
     }
 
     /// True when nothing of it needs to be kept.
     pub(super) fn is_spent(&self, now: Instant) -> bool {
-        self.ended.is_some_and(|(at, _)| now >= at + self.linger + KEEP_ENDED)
+        self.ended.is_some_and(|(at, _)| now >= at + self.keep.linger + KEEP_ENDED)
     }
 
     /// The segments that a rendition's playlist lists, in order and without holes.
@@ -557,6 +574,18 @@ impl Stream {
         self.slots.get(usize::try_from(number.checked_sub(first)?).ok()?)
     }
 
+    /// Where playlists begin, now that the newest segment is there.
+    fn oldest_listed(&self) -> u64 {
+        let window = self.keep.window.as_secs() as i64 * TICKS_PER_SECOND;
+        let mut behind = 0;
+        let within = self.slots.iter().rev().enumerate().take_while(|(listed, slot)| {
+            let wanted = *listed < WINDOW || behind < window;
+            behind += slot.duration;
+            wanted
+        });
+        within.last().map_or(self.next_number, |(_, slot)| slot.number)
+    }
+
     /// Takes the segments before `start` out of the playlists. They stay fetchable for their own duration and that of the
     /// longest playlist that named them.
     fn delist(&mut self, start: u64, now: Instant) {
@@ -574,7 +603,7 @@ impl Stream {
     fn evict(&mut self, now: Instant) {
         while let Some(oldest) = self.slots.front() {
             let spent = oldest.evict_at.is_some_and(|at| now >= at);
-            if !spent && (self.bytes <= MAX_STREAM_BYTES || self.slots.len() == 1) {
+            if !spent && (self.bytes <= self.keep.bytes || self.slots.len() == 1) {
                 break;
             }
             let number = oldest.number;

@@ -2,7 +2,7 @@
 
 use super::playlist;
 use super::rendition::{Description, Part};
-use super::stream::{AUDIO, KEEP_ENDED, LINGER, SOURCE, Slot, Stream, WINDOW};
+use super::stream::{AUDIO, KEEP_ENDED, Keep, LINGER, SOURCE, Slot, Stream, WINDOW};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,11 @@ impl Bench {
     }
 
     fn with_linger(linger: Duration) -> Self {
-        let mut bench = Self { stream: Stream::new("t".into(), linger), now: Instant::now() };
+        Self::keeping(Keep { linger, ..Keep::default() })
+    }
+
+    fn keeping(keep: Keep) -> Self {
+        let mut bench = Self { stream: Stream::new("t".into(), keep), now: Instant::now() };
         bench.publish();
         bench
     }
@@ -207,6 +211,26 @@ fn a_removed_segment_stays_fetchable_for_its_duration_and_the_playlists() {
     }
     // Delisted with segment 10; then 2 s of its own and 22 s of the playlist that named it, at most, as 11 to 12 segments.
     assert!((21..=23).contains(&gone_at.unwrap()), "{gone_at:?}");
+}
+
+#[test]
+fn a_window_is_as_long_as_the_operator_sets_it_and_no_larger_than_its_memory() {
+    let hour = Keep { window: Duration::from_secs(60), ..Keep::default() };
+    let mut bench = Bench::keeping(hour);
+    for number in 0..100 {
+        bench.source(number, 1.5);
+        bench.rendition(number);
+        assert_eq!(bench.listed(SOURCE).len() as u64, (number + 1).min(40), "{number}");
+    }
+    assert_eq!(bench.tag("360p", "#EXT-X-MEDIA-SEQUENCE:"), 60);
+    // A segment of the bench has 2004 bytes in all.
+    let mut bench = Bench::keeping(Keep { bytes: 20 * 2004, ..hour });
+    for number in 0..100 {
+        bench.source(number, 1.5);
+        bench.rendition(number);
+        assert!(bench.listed(SOURCE).len() <= 20);
+    }
+    assert_eq!(bench.listed(SOURCE).len(), 20);
 }
 
 #[test]
@@ -406,7 +430,7 @@ fn the_master_lists_source_and_ladder_with_audio_once_the_source_is_measured() {
 #[test]
 fn sound_alone_is_listed_and_pictures_may_join_it() {
     let now = Instant::now();
-    let mut stream = Stream::new("t".into(), LINGER);
+    let mut stream = Stream::new("t".into(), Keep::default());
     stream.begin(now);
     stream.add_rendition(AUDIO, 0, Description { codec: "mp4a.40.2".into(), channels: 2, ..Description::default() });
     stream.set_init(AUDIO, Bytes::from_static(b"init"), 90_000).unwrap();
