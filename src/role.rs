@@ -135,12 +135,12 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     let chain: ChainConfig = config.section("chain")?;
     let certificate = node.certificate().map_err(Failure::usage)?;
     let limits = node.http_limits().map_err(Failure::usage)?;
-    let listener = listen("http", "node.http_listen", &node.http_listen).await?;
+    let listener = listen("http", "node.http_listen", &node.http_listen)?;
     let http = listener.local_addr()?;
     let mut server = http::Server::new(listener, limits);
     let mut https = None;
     if let (Some(certificate), false) = (&certificate, node.https_listen.is_empty()) {
-        let listener = listen("https", "node.https_listen", &node.https_listen).await?;
+        let listener = listen("https", "node.https_listen", &node.https_listen)?;
         https = Some(listener.local_addr()?);
         server = server.with_https(listener, certificate.clone())?;
     }
@@ -185,11 +185,11 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
 }
 
 /// A TCP listener on the address that `key` of the configuration has.
-async fn listen(protocol: &str, key: &'static str, address: &str) -> Result<TcpListener, Failure> {
+fn listen(protocol: &str, key: &'static str, address: &str) -> Result<TcpListener, Failure> {
     let address: SocketAddr = parse(key, address).map_err(Failure::usage)?;
     let failed =
         |e| Failure::usage(format!("cannot listen for {protocol} on {address}: {e}; {key} sets another address"));
-    TcpListener::bind(address).await.map_err(failed)
+    http::listen(address).map_err(failed)
 }
 
 /// The node's identity; its key's passphrase is in the file that the configuration or the environment names.

@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use limits::{Limits, visitor};
-pub use server::Server;
+pub use server::{Server, listen};
 
 /// Until an answer begins. The longest that is meant to wait is a blocking playlist reload: three 2 s segments.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 //! for each request.
 
 use std::convert::Infallible;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -46,9 +46,20 @@ const GOODBYE: Duration = Duration::from_secs(5);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Refusals are told no more often, since whoever is refused tries again.
 const TELL_INTERVAL: Duration = Duration::from_secs(10);
+/// Connections that the kernel has finished and that were not accepted yet: the viewers of a stream that comes back. Linux takes
+/// less if net.core.somaxconn says so. The 128 of std are over in a burst, and a client whose last packet was dropped then waits.
+const BACKLOG: u32 = 4_096;
 /// To who is one too many.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
     content-type: text/plain\r\ncontent-length: 52\r\n\r\nthis server has as many connections as it may have.\n\n";
+
+/// Binds to `address`; port 0 takes a free one.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?; // a node that starts again finds its old connections closing
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// The listeners of a node, bound.
 pub struct Server {
