@@ -3,7 +3,7 @@
 //! A real `ffmpeg` publishes a clip in real time to a real `millrace up`, whose processes are watched from outside; then one
 //! `ffmpeg` process makes the same ladder from the same clip. `network` starts and asks the line, `ffmpeg` has every call of
 //! that program, `process` reads `/proc`, and `report` does the sums and the words. `payments` measures tickets
-//! by themselves, and `ingest` publishers.
+//! by themselves, `ingest` publishers, and `viewers` those who watch.
 
 mod ffmpeg;
 mod ingest;
@@ -11,6 +11,7 @@ mod network;
 mod payments;
 mod process;
 mod report;
+mod viewers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,9 @@ pub struct BenchArgs {
     /// Only what ingest costs, with more and more publishers: fifteen minutes.
     #[arg(long, conflicts_with = "payments")]
     ingest: bool,
+    /// Only what viewers cost, beside nginx: four minutes.
+    #[arg(long, conflicts_with_all = ["payments", "ingest"])]
+    viewers: bool,
     /// Writes the report to this file too.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -149,6 +153,9 @@ pub fn main(args: BenchArgs) -> Result<(), Failure> {
             let dir = folder()?;
             let measured = ingest::measure(dir.path(), args.source.as_ref(), args.minutes, true, &stop).await?;
             return Ok(measured.to_string());
+        }
+        if args.viewers {
+            return Ok(viewers::measure(folder()?.path(), &stop).await?.to_string());
         }
         Ok(measure(&args, stop).await?.to_string())
     })?;
