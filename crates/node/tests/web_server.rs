@@ -1,5 +1,5 @@
 //! The HTTP server of a node against clients of its own kind (curl, hyper) and against those who mean it no good.
-#![allow(clippy::unwrap_used, clippy::panic)] // a helper that fails fails its test
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a helper that fails fails its test
 
 use axum::Router;
 use axum::body::{Body, Bytes};
