@@ -3,7 +3,7 @@
 //! A real `ffmpeg` publishes a clip in real time to a real `millrace up`, whose processes are watched from outside; then one
 //! `ffmpeg` process makes the same ladder from the same clip. `network` starts and asks the line, `ffmpeg` has every call of
 //! that program, `process` reads `/proc`, and `report` does the sums and the words. `payments` measures tickets
-//! by themselves, `ingest` publishers, and `glass` how old the pictures are that a viewer sees.
+//! by themselves, `ingest` publishers, `viewers` those who watch, and `glass` how old the pictures are that a viewer sees.
 
 mod ffmpeg;
 mod glass;
@@ -12,6 +12,7 @@ mod network;
 mod payments;
 mod process;
 mod report;
+mod viewers;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,6 +65,9 @@ pub struct BenchArgs {
     /// Only how old the pictures are that a viewer sees, in Chromium: five minutes.
     #[arg(long, conflicts_with_all = ["payments", "ingest"])]
     glass: bool,
+    /// Only what viewers cost, beside nginx: four minutes.
+    #[arg(long, conflicts_with_all = ["payments", "ingest", "glass"])]
+    viewers: bool,
     /// Writes the report to this file too.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -158,6 +162,9 @@ pub fn main(args: BenchArgs) -> Result<(), Failure> {
             let dir = folder()?;
             let measured = glass::measure(dir.path(), &stop).await?;
             return measured.map(|glass| glass.to_string()).map_err(|why| Failure(why, EXIT_FAILURE));
+        }
+        if args.viewers {
+            return Ok(viewers::measure(folder()?.path(), &stop).await?.to_string());
         }
         Ok(measure(&args, stop).await?.to_string())
     })?;

@@ -54,6 +54,9 @@ pub enum ChildError {
 pub struct Ready {
     /// Its HTTP address.
     pub http: String,
+    /// And over TLS, if it has a certificate.
+    #[serde(default)]
+    pub https: Option<String>,
     /// Where encoders publish, if it is a broadcaster.
     #[serde(default)]
     pub rtmp: Option<String>,

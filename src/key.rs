@@ -107,9 +107,9 @@ async fn new(
     let hash = keyring::hash(&key);
     store.add_stream_key(hash, name, unix_now_ms()).await?;
     let id = id(hash);
-    let Addresses { rtmp, rtmps, srt, http } = addresses(node, config);
-    let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("http://{http}/whip"));
-    let watch = format!("http://{http}/live/{name}/master.m3u8");
+    let Addresses { rtmp, rtmps, srt, web } = addresses(node, config);
+    let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("{web}/whip"));
+    let watch = format!("{web}/live/{name}/master.m3u8");
     let report = json!({
         "name": name,
         "id": id,
@@ -145,7 +145,7 @@ fn sign(node: &NodeConfig, config: &BroadcasterConfig, name: &str, hours: u64) -
     }
     let access = config.access().map_err(Failure::usage)?;
     let expiry = unix_now() + hours * 3600;
-    let url = format!("http://{}{}", addresses(node, config).http, access.path(name, expiry));
+    let url = format!("{}{}", addresses(node, config).web, access.path(name, expiry));
     Ok((json!({ "name": name, "expires_at": expiry, "hls_url": url }), url + "\n"))
 }
 
@@ -192,12 +192,12 @@ fn sheet(row: &StreamKeyRow) -> Sheet {
     ])
 }
 
-/// Where a node takes streams, and HTTP.
+/// Where a node takes streams, and where it is on the web: by https where it has that.
 struct Addresses {
     rtmp: String,
     rtmps: Option<String>,
     srt: Option<String>,
-    http: String,
+    web: String,
 }
 
 /// As far as this machine can tell: as the node said when it last started, which knows ports that the system picked, else as it is
@@ -206,6 +206,7 @@ fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> Addresses {
     #[derive(Default, Deserialize)]
     struct Ready {
         http: Option<SocketAddr>,
+        https: Option<SocketAddr>,
         rtmp: Option<SocketAddr>,
         rtmps: Option<SocketAddr>,
         srt: Option<SocketAddr>,
@@ -221,6 +222,9 @@ fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> Addresses {
         rtmp: show(said.rtmp, &config.rtmp_listen),
         rtmps: (!config.rtmps_listen.is_empty()).then(|| show(said.rtmps, &config.rtmps_listen)),
         srt: (!config.srt_listen.is_empty()).then(|| show(said.srt, &config.srt_listen)),
-        http: show(said.http, &node.http_listen),
+        web: match node.https_listen.as_str() {
+            "" => format!("http://{}", show(said.http, &node.http_listen)),
+            listen => format!("https://{}", show(said.https, listen)),
+        },
     }
 }

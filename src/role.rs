@@ -16,6 +16,7 @@ use millrace_node::role::Serving;
 use millrace_node::sections::{CHAIN_DOCS, ChainConfig, NODE_DOCS, NodeConfig};
 use millrace_node::shutdown::{EXIT_USAGE, Shutdown};
 use millrace_node::telemetry::{self, LOG_DOCS, LogConfig};
+use millrace_node::tls::Certificate;
 use millrace_node::{files, http, keys, version};
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -104,6 +105,7 @@ impl Role {
 #[derive(Serialize)]
 struct Ready {
     http: SocketAddr,
+    https: Option<SocketAddr>,
     rtmp: Option<SocketAddr>,
     rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
@@ -131,11 +133,17 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     let identity = identity(&node, &data_dir)?;
     let _lock = files::Lock::take(&data_dir)?; // two nodes with one key would contradict each other
     let chain: ChainConfig = config.section("chain")?;
-    let listen: SocketAddr = parse("node.http_listen", &node.http_listen).map_err(Failure::usage)?;
-    let listener = TcpListener::bind(listen).await.map_err(|e| {
-        Failure::usage(format!("cannot listen for http on {listen}: {e}; node.http_listen sets another address"))
-    })?;
+    let certificate = node.certificate().map_err(Failure::usage)?;
+    let limits = node.http_limits().map_err(Failure::usage)?;
+    let listener = listen("http", "node.http_listen", &node.http_listen)?;
     let http = listener.local_addr()?;
+    let mut server = http::Server::new(listener, limits);
+    let mut https = None;
+    if let (Some(certificate), false) = (&certificate, node.https_listen.is_empty()) {
+        let listener = listen("https", "node.https_listen", &node.https_listen)?;
+        https = Some(listener.local_addr()?);
+        server = server.with_https(listener, certificate.clone())?;
+    }
     info!(role = role.name, address = %identity.address(), data_dir = %data_dir.display(), version = version::VERSION, "starting");
 
     let account = tokio::select! {
@@ -143,7 +151,7 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
         () = stop.cancelled() => return Ok(()),
     };
     let account = &Arc::new(paying(role, &config, account)?);
-    let start = Start { config: &config, account, identity: &identity, stop: &stop };
+    let start = Start { config: &config, certificate, account, identity: &identity, stop: &stop };
     let serving = match role.name {
         "broadcaster" => start.broadcaster().await?,
         "orchestrator" => start.orchestrator().await?,
@@ -158,11 +166,11 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     let router = http::router(api, serving.rest, Metrics::new(), serving.ready);
     // Watching goes on while the streams end, so that players get the last segments.
     let hang_up = CancellationToken::new();
-    let web = tokio::spawn(http::serve(listener, router, hang_up.clone()));
+    let web = tokio::spawn(server.run(router, hang_up.clone()));
     let Serving { rtmp, rtmps, srt, quic, .. } = serving;
-    info!(%http, ?rtmp, ?rtmps, ?srt, ?quic, "serving");
+    info!(%http, ?https, ?rtmp, ?rtmps, ?srt, ?quic, "serving");
     let pid = std::process::id();
-    let ready = Ready { http, rtmp, rtmps, srt, quic, pid };
+    let ready = Ready { http, https, rtmp, rtmps, srt, quic, pid };
     files::write_atomically(&data_dir.join("ready.json"), &serde_json::to_vec_pretty(&ready)?)?;
 
     stop.cancelled().await;
@@ -171,9 +179,17 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
     if drained.is_err() {
         warn!("not everything was finished within {} s", DRAIN_TIMEOUT.as_secs());
     }
-    web.await??;
+    web.await?;
     info!("drained");
     Ok(())
+}
+
+/// A TCP listener on the address that `key` of the configuration has.
+fn listen(protocol: &str, key: &'static str, address: &str) -> Result<TcpListener, Failure> {
+    let address: SocketAddr = parse(key, address).map_err(Failure::usage)?;
+    let failed =
+        |e| Failure::usage(format!("cannot listen for {protocol} on {address}: {e}; {key} sets another address"));
+    http::listen(address).map_err(failed)
 }
 
 /// The node's identity; its key's passphrase is in the file that the configuration or the environment names.
@@ -192,6 +208,7 @@ fn identity(node: &NodeConfig, data_dir: &Path) -> Result<millrace_wire::Identit
 /// What a role is started with.
 struct Start<'a> {
     config: &'a Config,
+    certificate: Option<Arc<Certificate>>,
     account: &'a Arc<Account>,
     identity: &'a millrace_wire::Identity,
     stop: &'a CancellationToken,
@@ -200,9 +217,15 @@ struct Start<'a> {
 impl Start<'_> {
     async fn broadcaster(&self) -> Result<Serving, Failure> {
         let config = self.config.section("broadcaster").map_err(Failure::usage)?;
-        millrace_broadcaster::start(config, self.account.clone(), self.identity, self.stop.clone())
-            .await
-            .map_err(|e| if e.is_config() { Failure::usage(e) } else { e.into() })
+        millrace_broadcaster::start(
+            config,
+            self.certificate.clone(),
+            self.account.clone(),
+            self.identity,
+            self.stop.clone(),
+        )
+        .await
+        .map_err(|e| if e.is_config() { Failure::usage(e) } else { e.into() })
     }
 
     async fn orchestrator(&self) -> Result<Serving, Failure> {

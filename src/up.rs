@@ -105,6 +105,7 @@ struct Where {
     stream_key: String,
     stream_name: String,
     hls_url: String,
+    hls_https_url: Option<String>,
     console_url: String,
     rpc_url: String,
     broadcaster_api: String,
@@ -214,6 +215,7 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
         stream_key: key.clone(),
         stream_name: STREAM_NAME.into(),
         hls_url: format!("{console}/live/{STREAM_NAME}/master.m3u8"),
+        hls_https_url: b_ready.https.as_ref().map(|https| format!("https://{https}/live/{STREAM_NAME}/master.m3u8")),
         console_url: format!("{console}/"),
         rpc_url,
         broadcaster_api: console.clone(),
@@ -405,6 +407,9 @@ fn announce(place: &Where, args: &UpArgs) {
     println!("Millrace is up.");
     println!("  console   {}", place.console_url);
     println!("  watch     {}", place.hls_url);
+    if let Some(https) = &place.hls_https_url {
+        println!("  by https  {https}");
+    }
     println!("  chain     {} (id {CHAIN_ID})", place.rpc_url);
     println!("  logs      {}", args.data_dir.join("logs").display());
     let (key, name) = match &args.source {

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, Uri};
 use axum::middleware::from_fn;
 use axum::routing::get;
 use axum::{Json, Router};
 use millrace_hop::unix_now;
-use millrace_node::http::loopback_only;
+use millrace_node::http::{is_local, loopback_only};
 use serde_json::{Value, json};
 
 use crate::Broadcaster;
@@ -29,8 +30,10 @@ const CONSOLE_WATCHES: u64 = 24 * 3600;
 async fn streams(
     State(node): State<Arc<Broadcaster>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    headers: HeaderMap,
 ) -> Json<Vec<StreamView>> {
-    let ours = from.ip().to_canonical().is_loopback();
+    let ours = is_local(from, &headers, &uri);
     // The same address for a day: a player that is told another one begins anew.
     let expiry = if ours { (unix_now() / CONSOLE_WATCHES + 2) * CONSOLE_WATCHES } else { 0 };
     let view = |stream: &Arc<StreamStatus>| {

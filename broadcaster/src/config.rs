@@ -31,7 +31,7 @@ pub struct BroadcasterConfig {
     pub rtmp_listen: String,
     /// Where encoders publish by RTMPS; empty: nowhere.
     pub rtmps_listen: String,
-    /// The certificate of RTMPS, a PEM file.
+    /// The certificate of RTMPS, a PEM file; empty: the node's.
     pub tls_certificate: String,
     /// Its private key, a PEM file.
     pub tls_key: String,
@@ -120,7 +120,7 @@ pub const DOCS: &[(&str, &str)] = &[
     ),
     (
         "tls_certificate",
-        "PEM file with the certificate of rtmps_listen, then its issuers'; read again within 30 s of a change",
+        "PEM file with the certificate of rtmps_listen, where that is not node.tls_certificate; read again within 30 s of a change",
     ),
     ("tls_key", "PEM file with the private key of tls_certificate, without a passphrase"),
     (

@@ -26,6 +26,7 @@ use millrace_hop::Account;
 use millrace_hop::account::{AccountError, parse};
 use millrace_node::http::Readiness;
 use millrace_node::role::Serving;
+use millrace_node::tls::{Certificate, Keys, TlsError};
 use millrace_wire::{BindError, Endpoint, Identity};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -36,7 +37,7 @@ pub use config::BroadcasterConfig;
 use ingest::keyring::{Keyring, end_revoked};
 use ingest::srt::{SrtOptions, SrtOptionsError};
 use ingest::whip::PortRange;
-use ingest::{Certificate, Gate, ListenError, RtmpServer, SrtServer, Timeouts, TlsError, WhipServer};
+use ingest::{Gate, ListenError, RtmpServer, SrtServer, Timeouts, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
 use status::Streams;
@@ -47,6 +48,13 @@ const PUBLICATIONS: usize = 16;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// Segments on their way may take this long when draining.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A certificate of RTMPS alone.
+const TLS_KEYS: Keys = Keys {
+    certificate: "broadcaster.tls_certificate",
+    key: "broadcaster.tls_key",
+    listener: "broadcaster.rtmps_listen",
+};
 
 /// Why the broadcaster does not run.
 #[derive(Debug, thiserror::Error)]
@@ -115,10 +123,11 @@ pub(crate) struct Broadcaster {
     tasks: TaskTracker,
 }
 
-/// Starts the broadcaster. It ends after `stop`: no new publications, those that are live end cleanly, and their last
+/// Starts the broadcaster, with the node's certificate, where it has one, for RTMPS too. It ends after `stop`: no new publications, those that are live end cleanly, and their last
 /// segments are paid.
 pub async fn start(
     config: BroadcasterConfig,
+    certificate: Option<Arc<Certificate>>,
     account: Arc<Account>,
     identity: &Identity,
     stop: CancellationToken,
@@ -126,10 +135,14 @@ pub async fn start(
     let listen: SocketAddr = parse("broadcaster.rtmp_listen", &config.rtmp_listen)?;
     let secure: Option<(SocketAddr, Arc<Certificate>)> = match config.rtmps_listen.as_str() {
         "" => None,
-        address => Some((
-            parse("broadcaster.rtmps_listen", address)?,
-            Certificate::load(config.tls_certificate.as_ref(), config.tls_key.as_ref())?,
-        )),
+        address => {
+            let own = !(config.tls_certificate.is_empty() && config.tls_key.is_empty());
+            let certificate = match certificate {
+                Some(nodes) if !own => nodes,
+                _ => Certificate::load(TLS_KEYS, config.tls_certificate.as_ref(), config.tls_key.as_ref())?,
+            };
+            Some((parse("broadcaster.rtmps_listen", address)?, certificate))
+        }
     };
     let ports: PortRange = parse("broadcaster.whip_udp_ports", &config.whip_udp_ports)?;
     let public: Option<IpAddr> = match config.whip_public_address.as_str() {

@@ -24,7 +24,7 @@ use crowd::{Crowd, Place};
 use delay::Delay;
 use sides::{MOST, Side};
 
-pub(super) use sides::behind;
+pub(super) use sides::{behind, broadcaster as publishers_only, free_port, key};
 
 /// Publishers at once, step by step. `make bench` takes the first step only.
 const STEPS: &[usize] = &[32, 64, 128, MOST];

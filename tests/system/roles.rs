@@ -76,13 +76,14 @@ fn account(url: &str) -> PrivateKeySigner {
     signer
 }
 
-/// Starts `role` with `section` as its part of the TOML file; the process and what it says once it serves.
+/// Starts `role` with `node` as more lines of `[node]` and `section` as its part of the TOML file; the process and what it says once it serves.
 fn role(
     dir: &Path,
     url: &str,
     contracts: &Addresses,
     role: &str,
     signer: &PrivateKeySigner,
+    node: &str,
     section: &str,
 ) -> (Process, Value) {
     let data = dir.join(role);
@@ -96,7 +97,7 @@ fn role(
     let passphrase_file = if passphrase.is_some() { secret } else { PathBuf::new() };
     let config = dir.join(format!("{role}.toml"));
     let text = format!(
-        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\npassphrase_file = {passphrase_file:?}\n\n\
+        "[node]\nname = {role:?}\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\npassphrase_file = {passphrase_file:?}\n{node}\n\
          [chain]\nrpc_url = {url:?}\nregistry = \"{}\"\nbroker = \"{}\"\n\n[{role}]\n{section}",
         contracts.registry, contracts.broker
     );
@@ -113,13 +114,13 @@ fn role(
     (process, ready)
 }
 
-/// The lines of a configuration with RTMPS on a free port, and a certificate that nobody else has issued.
-fn certificate(dir: &Path) -> String {
+/// The lines of `[node]` with HTTPS on a free port, and a certificate that nobody else has issued.
+fn https(dir: &Path) -> String {
     let (chain, key) = (dir.join("chain.pem"), dir.join("key.pem"));
     let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&chain, issued.cert.pem()).unwrap();
     std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-    format!("rtmps_listen = \"127.0.0.1:0\"\ntls_certificate = {chain:?}\ntls_key = {key:?}\n")
+    format!("https_listen = \"127.0.0.1:0\"\ntls_certificate = {chain:?}\ntls_key = {key:?}\n")
 }
 
 #[test]
@@ -138,15 +139,18 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
         };
         block_on(treasury.make(&Step::call("send MILL", contracts.token, &call))).unwrap();
     }
-    let start = |name, signer, section: &str| role(dir.path(), &url, &contracts, name, signer, section);
+    let start =
+        |name, signer, node: &str, section: &str| role(dir.path(), &url, &contracts, name, signer, node, section);
 
-    let (orchestrator, o_ready) = start("orchestrator", &o, "listen = \"127.0.0.1:0\"\n");
+    let (orchestrator, o_ready) = start("orchestrator", &o, "", "listen = \"127.0.0.1:0\"\n");
     let (transcoder, t_ready) =
-        start("transcoder", &t, &format!("orchestrator = \"{}\"\nencoder = \"x264\"\n", o.address()));
+        start("transcoder", &t, "", &format!("orchestrator = \"{}\"\nencoder = \"x264\"\n", o.address()));
     let keys = "keys = [{ name = \"alone\", key = \"key-of-the-stream\" }]";
-    let secure = certificate(dir.path());
-    let section = format!("rtmp_listen = \"127.0.0.1:0\"\n{secure}orchestrators = [\"{}\"]\n{keys}\n", o.address());
-    let (broadcaster, b_ready) = start("broadcaster", &b, &section);
+    let section = format!(
+        "rtmp_listen = \"127.0.0.1:0\"\nrtmps_listen = \"127.0.0.1:0\"\norchestrators = [\"{}\"]\n{keys}\n",
+        o.address()
+    );
+    let (broadcaster, b_ready) = start("broadcaster", &b, &https(dir.path()), &section);
     let http = |ready: &Value| format!("http://{}", ready["http"].as_str().unwrap());
 
     let ingest = get_json(&format!("{}/api/v1/ingest", http(&b_ready))).unwrap();
@@ -167,6 +171,15 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
     });
     watch.assert_whole();
     watch.assert_same_frames();
+    let secure = made["hls_url"].as_str().unwrap().replace("/other/", "/alone/");
+    assert!(secure.starts_with(&format!("https://{}/", b_ready["https"].as_str().unwrap())), "{made} {b_ready}");
+    let played = Command::new("curl")
+        .args(["-sS", "--http2", "--compressed", "-w", "%{http_version}", "--cacert"])
+        .args([dir.path().join("chain.pem").as_os_str(), secure.as_ref()])
+        .output()
+        .unwrap();
+    let played = String::from_utf8(played.stdout).unwrap();
+    assert!(played.starts_with("#EXTM3U") && played.ends_with('2'), "{played}");
     for ready in [&o_ready, &t_ready] {
         wait_for("tickets are received", START, || {
             let tickets = get_json(&format!("{}/api/v1/tickets", http(ready)))?;
@@ -181,5 +194,36 @@ fn each_role_runs_alone_on_another_chain_and_is_paid_there() {
         assert!(signal("TERM", process.child.id().into()));
         let status = wait_for_exit(&format!("the {name} drains and exits after SIGTERM"), &mut process.child, DRAIN);
         assert_eq!(status.code(), Some(0), "the {name} ends in {status}");
+    }
+}
+
+#[test]
+fn a_wrong_certificate_is_a_fault_of_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = https(dir.path());
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = dir.path().join("key.pem");
+    for (wrong, said) in [
+        (Some(other.signing_key.serialize_pem()), "is not the key of the certificate in node.tls_certificate"),
+        (None, "cannot be read"),
+    ] {
+        match wrong {
+            Some(text) => std::fs::write(&key, text).unwrap(),
+            None => std::fs::remove_file(&key).unwrap(),
+        }
+        let config = dir.path().join("transcoder.toml");
+        let data = dir.path().join("data");
+        std::fs::write(
+            &config,
+            format!("[node]\ndata_dir = {data:?}\nhttp_listen = \"127.0.0.1:0\"\n{lines}[transcoder]\n"),
+        )
+        .unwrap();
+        let ended = Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(["transcoder".as_ref(), "--config".as_ref(), config.as_os_str()])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(64), "{told}");
+        assert!(told.contains("node.tls_key") && told.contains(said), "{told}");
     }
 }

@@ -1,8 +1,10 @@
 //! What each address has open here and how often it came with a wrong key: a bounded table that reads no clock.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use millrace_node::http::visitor;
 
 /// Addresses kept at once. Those with something open are far fewer: connections are bounded for the whole node.
 const MOST_ADDRESSES: usize = 4_096;
@@ -65,14 +67,6 @@ impl Visitor {
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
     visitors: HashMap<IpAddr, Visitor>,
-}
-
-/// Who is counted as one: an IPv4 address, or the 64 bits of IPv6 that one customer gets at least.
-pub(super) fn visitor(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
-        ip => ip,
-    }
 }
 
 impl Addresses {
@@ -181,15 +175,6 @@ mod tests {
         assert_eq!(table.refused_for(ip(1), later + REFUSED_FOR), None);
         table.wrong_key(ip(1), 3, later + REFUSED_FOR);
         assert_eq!(table.refused_for(ip(1), later + REFUSED_FOR), None, "it starts anew");
-    }
-
-    #[test]
-    fn one_customer_of_ipv6_is_one_and_a_mapped_address_is_ipv4() {
-        let same = |a: &str, b: &str| visitor(a.parse().unwrap()) == visitor(b.parse().unwrap());
-        assert!(same("2001:db8::1", "2001:db8::ffff:0:0:2"));
-        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
-        assert!(!same("192.0.2.1", "192.0.2.2"));
     }
 
     #[test]

@@ -23,6 +23,6 @@ pub use addresses::Limits;
 pub use gate::{Gate, Keys, Protocol};
 pub use live::Publication;
 pub use refusal::Refusal;
-pub use rtmp::{Certificate, ListenError, RtmpServer, Timeouts, TlsError};
+pub use rtmp::{ListenError, RtmpServer, Timeouts};
 pub use srt::SrtServer;
 pub use whip::WhipServer;

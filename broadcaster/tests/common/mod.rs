@@ -9,9 +9,10 @@ pub mod whip;
 use millrace_broadcaster::config::Rung;
 use millrace_broadcaster::events::{IngestEvent, TrackKind};
 use millrace_broadcaster::ingest::srt::SrtOptions;
-use millrace_broadcaster::ingest::{Certificate, Gate, Publication, RtmpServer, SrtServer, Timeouts, WhipServer};
+use millrace_broadcaster::ingest::{Gate, Publication, RtmpServer, SrtServer, Timeouts, WhipServer};
 use millrace_broadcaster::origin::Origin;
 use millrace_broadcaster::segmenter::Segmenter;
+use millrace_node::tls::{Certificate, Keys};
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -254,13 +255,16 @@ impl Line {
     }
 }
 
+/// What its files would be named by.
+const KEYS: Keys = Keys { certificate: "tls_certificate", key: "tls_key", listener: "rtmps_listen" };
+
 /// A certificate for loopback that nobody else has issued.
 fn certificate(dir: &Path) -> Arc<Certificate> {
     let (chain, key) = (dir.join(CHAIN), dir.join("key.pem"));
     let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&chain, issued.cert.pem()).unwrap();
     std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
-    Certificate::load(&chain, &key).unwrap()
+    Certificate::load(KEYS, &chain, &key).unwrap()
 }
 
 pub struct Answer {

@@ -15,4 +15,5 @@ pub mod role;
 pub mod sections;
 pub mod shutdown;
 pub mod telemetry;
+pub mod tls;
 pub mod version;

@@ -1,6 +1,16 @@
 //! The sections of the configuration that every role has.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+use crate::http::Limits;
+use crate::tls::{Certificate, Keys, TlsError};
+
+/// More connections than one machine has ports and memory for are a slip.
+const MOST_CONNECTIONS: usize = 1_000_000;
+/// What the node's certificate is named by.
+const TLS_KEYS: Keys = Keys { certificate: "node.tls_certificate", key: "node.tls_key", listener: "node.https_listen" };
 
 /// `[node]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -14,6 +24,16 @@ pub struct NodeConfig {
     pub passphrase_file: String,
     /// TCP address of API, console and metrics.
     pub http_listen: String,
+    /// The same over TLS; empty: nowhere.
+    pub https_listen: String,
+    /// The certificate of HTTPS and RTMPS, a PEM file.
+    pub tls_certificate: String,
+    /// Its private key, a PEM file.
+    pub tls_key: String,
+    /// Connections of HTTP and HTTPS at once.
+    pub http_connections: usize,
+    /// Of them from one address; 0: any number.
+    pub http_connections_per_address: usize,
     /// Other nodes that the console shows.
     pub peers: Vec<PeerLink>,
 }
@@ -40,18 +60,66 @@ pub const NODE_DOCS: &[(&str, &str)] = &[
          MILLRACE_PASSPHRASE_FILE names, or for a plain key",
     ),
     ("http_listen", "TCP address of the API, the console and the metrics; port 0 takes a free one"),
+    (
+        "https_listen",
+        "TCP address of the same over TLS, with HTTP/2 for players and browsers, such as 0.0.0.0:443; empty for none",
+    ),
+    (
+        "tls_certificate",
+        "PEM file with the certificate of https_listen and of a broadcaster's RTMPS, then its issuers'; read again within 30 s of \
+         a change",
+    ),
+    ("tls_key", "PEM file with the private key of tls_certificate, without a passphrase"),
+    ("http_connections", "connections of HTTP and HTTPS at once, 1 to 1000000; more are told 503"),
+    (
+        "http_connections_per_address",
+        "of them from one address, or one /64 of IPv6; 0 for any number, as behind a proxy on another machine; not on loopback",
+    ),
     ("peers", "other nodes that this node's console shows: a list of { role, name, url }"),
 ];
 
 impl Default for NodeConfig {
     fn default() -> Self {
+        let limits = Limits::default();
         Self {
             name: "millrace".into(),
             data_dir: "data".into(),
             passphrase_file: String::new(),
             http_listen: "127.0.0.1:8080".into(),
+            https_listen: String::new(),
+            tls_certificate: String::new(),
+            tls_key: String::new(),
+            http_connections: limits.connections,
+            http_connections_per_address: limits.connections_per_address,
             peers: Vec::new(),
         }
+    }
+}
+
+/// A value of `[node]` that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("node.http_connections = {0} is not within 1 to {MOST_CONNECTIONS}")]
+pub struct WrongLimit(usize);
+
+impl NodeConfig {
+    /// What clients of HTTP may have.
+    pub fn http_limits(&self) -> Result<Limits, WrongLimit> {
+        if !(1..=MOST_CONNECTIONS).contains(&self.http_connections) {
+            return Err(WrongLimit(self.http_connections));
+        }
+        Ok(Limits {
+            connections: self.http_connections,
+            connections_per_address: self.http_connections_per_address,
+            ..Limits::default()
+        })
+    }
+
+    /// The certificate, where `https_listen` needs one or the files are named, as for RTMPS.
+    pub fn certificate(&self) -> Result<Option<Arc<Certificate>>, TlsError> {
+        if [&self.https_listen, &self.tls_certificate, &self.tls_key].iter().all(|value| value.is_empty()) {
+            return Ok(None);
+        }
+        Certificate::load(TLS_KEYS, self.tls_certificate.as_ref(), self.tls_key.as_ref()).map(Some)
     }
 }
 

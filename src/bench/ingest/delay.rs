@@ -79,7 +79,7 @@ async fn serve(came: Moments, stop: CancellationToken) -> Result<Servers, BenchE
     };
     tokio::spawn(rtmp.run(publications.clone(), stop.clone()));
     tokio::spawn(srt.run(publications, stop.clone()));
-    tokio::spawn(http::serve(web, whip.routes(), stop));
+    tokio::spawn(http::Server::new(web, http::Limits::default()).run(whip.routes(), stop));
     tokio::spawn(async move {
         while let Some(publication) = incoming.recv().await {
             tokio::spawn(take(publication, came.clone()));

@@ -28,7 +28,7 @@ pub(super) enum Side {
     Ffmpeg { servers: Vec<Child>, dir: PathBuf },
 }
 
-fn free_port() -> Result<SocketAddr, BenchError> {
+pub(crate) fn free_port() -> Result<SocketAddr, BenchError> {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     TcpListener::bind(any).and_then(|socket| socket.local_addr()).map_err(BenchError::io("a free port"))
 }
@@ -43,12 +43,12 @@ fn free_range() -> Result<String, BenchError> {
 }
 
 /// The key of publisher `n`, which is the name of its stream too.
-pub(super) fn key(n: usize) -> String {
+pub(crate) fn key(n: usize) -> String {
     format!("stream-{n}")
 }
 
 /// A network whose broadcaster has room for [`MOST`] publishers from here, and neither a ladder nor anybody to make one.
-pub(super) async fn broadcaster(dir: &Path) -> Result<Network, BenchError> {
+pub(crate) async fn broadcaster(dir: &Path) -> Result<Network, BenchError> {
     std::fs::create_dir_all(dir).map_err(BenchError::io(dir.display()))?;
     let keys: Vec<String> = (0..=MOST).map(|n| format!("{{ name = {0:?}, key = {0:?} }}", key(n))).collect();
     let most = MOST.to_string();

@@ -3,7 +3,6 @@
 //! | file | what |
 //! | --- | --- |
 //! | `server` | sockets and limits: what is async |
-//! | [`tls`] | the certificate of RTMPS |
 //! | [`session`] | one connection: handshake, commands, deadlines |
 //! | [`handshake`], [`chunk`], [`aggregate`], [`amf0`], [`flv`], [`enhanced`] | the layers of the wire, each bounded on hostile input |
 //! | [`intake`] | tags become tracks and access units on one timeline |
@@ -25,8 +24,6 @@ mod server;
 pub mod session;
 #[cfg(test)]
 mod session_tests;
-pub mod tls;
 
 pub use server::{APP, ListenError, MAX_CONNECTIONS, RtmpServer};
 pub use session::Timeouts;
-pub use tls::{Certificate, TlsError};

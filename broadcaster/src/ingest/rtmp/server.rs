@@ -4,9 +4,9 @@
 //! and TCP stops the encoder. Nothing waits without a limit.
 
 use super::session::{Event, Session, SessionError, Status, Timeouts};
-use super::tls::{Certificate, TlsError};
 use crate::ingest::live::{Live, LiveError, Publication};
 use crate::ingest::{Gate, Protocol, Refusal};
+use millrace_node::tls::{Certificate, TlsError};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ impl RtmpServer {
         certificate: Option<Arc<Certificate>>,
     ) -> Result<Self, ListenError> {
         let tls = match certificate {
-            Some(certificate) => Some((certificate.clone(), certificate.acceptor()?)),
+            Some(certificate) => Some((certificate.clone(), certificate.acceptor(&[])?)),
             None => None,
         };
         let shared = Shared { gate, timeouts, connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };

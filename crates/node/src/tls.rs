@@ -1,4 +1,4 @@
-//! The certificate of RTMPS: two PEM files, which may be renewed while the server runs.
+//! The certificate of HTTPS and of RTMPS: two PEM files, which may be renewed while the server runs.
 
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -18,12 +18,28 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 /// Most bytes of either file. A chain of four certificates has under 10 kB.
 const MAX_FILE: u64 = 256 << 10;
 
-/// Why RTMPS has no certificate. Each names the key of the configuration and the way out.
+/// The keys of the configuration that a certificate is named by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keys {
+    /// That of the chain's file.
+    pub certificate: &'static str,
+    /// That of the private key's.
+    pub key: &'static str,
+    /// That of the listener which needs them.
+    pub listener: &'static str,
+}
+
+/// Why there is no certificate. Each names the key of the configuration and the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// No file is named.
-    #[error("{0} is empty, and rtmps_listen needs it: name the PEM file, or leave rtmps_listen empty")]
-    Unnamed(&'static str),
+    #[error("{key} is empty, and {listener} needs it: name the PEM file, or leave {listener} empty")]
+    Unnamed {
+        /// Which of the two.
+        key: &'static str,
+        /// What needs it.
+        listener: &'static str,
+    },
     /// A file that cannot be read.
     #[error("{key} = {path:?} cannot be read: {error}")]
     Read {
@@ -46,9 +62,12 @@ pub enum TlsError {
     },
     /// Two files of different certificates.
     #[error(
-        "{KEY} = {key:?} is not the key of the certificate in {CERTIFICATE} = {certificate:?}: name the two that were issued together"
+        "{} = {key:?} is not the key of the certificate in {} = {certificate:?}: name the two that were issued together",
+        keys.key, keys.certificate
     )]
     Mismatch {
+        /// Which keys of the configuration name them.
+        keys: Keys,
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's.
@@ -59,12 +78,10 @@ pub enum TlsError {
     Setup(rustls::Error),
 }
 
-const CERTIFICATE: &str = "broadcaster.tls_certificate";
-const KEY: &str = "broadcaster.tls_key";
-
 /// A certificate and its key as they are in use, and the files that they came from.
 #[derive(Debug)]
 pub struct Certificate {
+    keys: Keys,
     chain: PathBuf,
     key: PathBuf,
     current: RwLock<Arc<CertifiedKey>>,
@@ -74,17 +91,18 @@ pub struct Certificate {
 
 impl Certificate {
     /// Reads the chain, the server's own certificate first, and its private key (PKCS#8, PKCS#1 or SEC1, without a passphrase).
-    pub fn load(chain: &Path, key: &Path) -> Result<Arc<Self>, TlsError> {
-        for (path, name) in [(chain, CERTIFICATE), (key, KEY)] {
+    pub fn load(keys: Keys, chain: &Path, key: &Path) -> Result<Arc<Self>, TlsError> {
+        for (path, name) in [(chain, keys.certificate), (key, keys.key)] {
             if path.as_os_str().is_empty() {
-                return Err(TlsError::Unnamed(name));
+                return Err(TlsError::Unnamed { key: name, listener: keys.listener });
             }
         }
-        let files = Files::read(chain, key)?;
+        let files = Files::read(keys, chain, key)?;
         Ok(Arc::new(Self {
+            keys,
             chain: chain.to_owned(),
             key: key.to_owned(),
-            current: RwLock::new(Arc::new(files.parse(chain, key)?)),
+            current: RwLock::new(Arc::new(files.parse(keys, chain, key)?)),
             seen: Mutex::new(files.hash()),
         }))
     }
@@ -92,28 +110,29 @@ impl Certificate {
     /// Reads the files again. Returns whether what they hold is new, and is in use from now on; after an error the old certificate
     /// is. The same fault is told once.
     pub fn refresh(&self) -> Result<bool, TlsError> {
-        let files = Files::read(&self.chain, &self.key);
+        let files = Files::read(self.keys, &self.chain, &self.key);
         let hash = files.as_ref().map_or(0, Files::hash);
         if std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), hash) == hash {
             return Ok(false);
         }
-        let fresh = Arc::new(files?.parse(&self.chain, &self.key)?);
+        let fresh = Arc::new(files?.parse(self.keys, &self.chain, &self.key)?);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(true)
     }
 
-    /// What greets clients with this certificate.
-    pub(super) fn acceptor(self: &Arc<Self>) -> Result<TlsAcceptor, TlsError> {
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    /// What greets clients with this certificate, and speaks one of `protocols` (ALPN) with those that name any.
+    pub fn acceptor(self: &Arc<Self>, protocols: &[&[u8]]) -> Result<TlsAcceptor, TlsError> {
+        let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// Looks at the files until `shutdown`.
-    pub(super) async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
+    pub async fn follow(self: Arc<Self>, shutdown: CancellationToken) {
         let mut looks = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tokio::select! {
@@ -122,8 +141,8 @@ impl Certificate {
             }
             let certificate = self.clone();
             match tokio::task::spawn_blocking(move || certificate.refresh()).await {
-                Ok(Ok(true)) => tracing::info!(file = %self.chain.display(), "the certificate of rtmps was renewed"),
-                Ok(Err(error)) => tracing::warn!(%error, "the old certificate of rtmps stays in use"),
+                Ok(Ok(true)) => tracing::info!(file = %self.chain.display(), "the certificate was renewed"),
+                Ok(Err(error)) => tracing::warn!(%error, "the old certificate stays in use"),
                 Ok(Ok(false)) | Err(_) => {}
             }
         }
@@ -144,8 +163,8 @@ struct Files {
 }
 
 impl Files {
-    fn read(chain: &Path, key: &Path) -> Result<Self, TlsError> {
-        Ok(Self { chain: read(CERTIFICATE, chain)?, key: read(KEY, key)? })
+    fn read(keys: Keys, chain: &Path, key: &Path) -> Result<Self, TlsError> {
+        Ok(Self { chain: read(keys.certificate, chain)?, key: read(keys.key, key)? })
     }
 
     /// Never 0, which stands for files that could not be read.
@@ -155,22 +174,23 @@ impl Files {
         hasher.finish().max(1)
     }
 
-    fn parse(&self, chain_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsError> {
+    fn parse(&self, keys: Keys, chain_path: &Path, key_path: &Path) -> Result<CertifiedKey, TlsError> {
         let refuse = |key, path: &Path, reason: String| TlsError::Content { key, path: path.to_owned(), reason };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.chain)
             .collect::<Result<_, _>>()
-            .map_err(|error| refuse(CERTIFICATE, chain_path, format!("its PEM does not read: {error}")))?;
+            .map_err(|error| refuse(keys.certificate, chain_path, format!("its PEM does not read: {error}")))?;
         if chain.is_empty() {
-            return Err(refuse(CERTIFICATE, chain_path, "it holds no certificate in PEM".into()));
+            return Err(refuse(keys.certificate, chain_path, "it holds no certificate in PEM".into()));
         }
-        let key = PrivateKeyDer::from_pem_slice(&self.key)
-            .map_err(|_| refuse(KEY, key_path, "it holds no private key in PEM that needs no passphrase".into()))?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
+            refuse(keys.key, key_path, "it holds no private key in PEM that needs no passphrase".into())
+        })?;
         CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
-                TlsError::Mismatch { certificate: chain_path.to_owned(), key: key_path.to_owned() }
+                TlsError::Mismatch { keys, certificate: chain_path.to_owned(), key: key_path.to_owned() }
             }
-            rustls::Error::InvalidCertificate(_) => refuse(CERTIFICATE, chain_path, error.to_string()),
-            other => refuse(KEY, key_path, other.to_string()),
+            rustls::Error::InvalidCertificate(_) => refuse(keys.certificate, chain_path, error.to_string()),
+            other => refuse(keys.key, key_path, other.to_string()),
         })
     }
 }
@@ -189,6 +209,8 @@ fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEYS: Keys = Keys { certificate: "node.tls_certificate", key: "node.tls_key", listener: "node.https_listen" };
 
     struct Pair {
         dir: tempfile::TempDir,
@@ -212,7 +234,7 @@ mod tests {
         }
 
         fn load(&self) -> Result<Arc<Certificate>, TlsError> {
-            Certificate::load(&self.path("chain.pem"), &self.path("key.pem"))
+            Certificate::load(KEYS, &self.path("chain.pem"), &self.path("key.pem"))
         }
     }
 
@@ -252,16 +274,12 @@ mod tests {
     #[test]
     fn files_that_are_missing_or_hold_something_else_are_named() {
         let said = |pair: &Pair| pair.load().unwrap_err().to_string();
-        let unnamed = Certificate::load(Path::new(""), Path::new("key.pem")).unwrap_err().to_string();
-        assert!(unnamed.contains("tls_certificate is empty") && unnamed.contains("rtmps_listen"), "{unnamed}");
+        let unnamed = Certificate::load(KEYS, Path::new(""), Path::new("key.pem")).unwrap_err().to_string();
+        assert!(unnamed.contains("tls_certificate is empty") && unnamed.contains("node.https_listen"), "{unnamed}");
 
         let pair = Pair::new();
         std::fs::remove_file(pair.path("key.pem")).unwrap();
-        assert!(
-            said(&pair).contains("broadcaster.tls_key") && said(&pair).contains("cannot be read"),
-            "{}",
-            said(&pair)
-        );
+        assert!(said(&pair).contains("node.tls_key") && said(&pair).contains("cannot be read"), "{}", said(&pair));
         pair.write("key.pem", &issued().1);
         assert!(said(&pair).contains("is not the key of the certificate"), "{}", said(&pair));
         // The two the wrong way round, neither, and no PEM at all.
@@ -273,6 +291,6 @@ mod tests {
         assert!(said(&pair).contains("more than"), "{}", said(&pair));
         pair.write("chain.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
         pair.write("key.pem", &issued().1);
-        assert!(said(&pair).contains("broadcaster.tls_certificate"), "{}", said(&pair));
+        assert!(said(&pair).contains("node.tls_certificate"), "{}", said(&pair));
     }
 }
