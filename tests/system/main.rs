@@ -24,6 +24,7 @@ mod killed;
 mod ladder;
 mod liar;
 mod lost_transcoder;
+mod recording;
 mod refusals;
 mod resized;
 mod roles;

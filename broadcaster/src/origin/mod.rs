@@ -6,15 +6,18 @@
 //! | `stream` | what a stream holds and lists: sans-IO |
 //! | `playlist` | playlists as text: pure |
 //! | `http` | the routes |
+//! | `reader` | what the recorder reads |
 //!
 //! Paths: `/live/{name}/master.m3u8`, and per rendition `/live/{name}/{rendition}/` with `index.m3u8`, `init-{n}.mp4` and `{number}.m4s`.
 
 mod http;
-mod playlist;
+pub(crate) mod playlist;
+pub(crate) mod reader;
 mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use stream::Description;
 pub use stream::{AUDIO, KEEP_ENDED, LINGER, SOURCE, WINDOW};
 
 use crate::events::SegmentEvent;
@@ -23,7 +26,7 @@ use millrace_media::cmaf::{self, Track};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use stream::{Description, Slot, Stream};
+use stream::{Slot, Stream};
 use tokio::sync::watch;
 
 /// Streams at once, live and ended: each may hold some tens of megabytes.
@@ -285,6 +288,16 @@ impl StreamHandle {
     /// Ends the stream, for a caller whose segmenter could not. Playlists end at once when `clean`, else after the wait for its publisher.
     pub fn end(&self, clean: bool) {
         let _ = self.apply(&SegmentEvent::End { clean });
+    }
+
+    /// What a recorder reads the stream by.
+    pub(crate) fn reader(&self) -> reader::Reader {
+        reader::Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// The playlist's number of this publication's segment 0.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Stream) -> Result<T, OriginError>) -> Result<T, OriginError> {

@@ -1,6 +1,6 @@
 //! Playlists as text, by RFC 8216bis. Pure: a stream and the time in, a string out.
 
-use super::stream::{AUDIO, Entry, Rendition, SOURCE, Stream};
+use super::stream::{AUDIO, Description, Entry, Rendition, SOURCE, Stream};
 use crate::events::TICKS_PER_SECOND;
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -17,41 +17,60 @@ pub(super) fn master(stream: &Stream) -> Option<String> {
     let mut text = header(stream.is_independent(SOURCE));
     if !stream.video {
         let sound = audio.filter(|audio| audio.peak > 0)?;
-        let (peak, average, codec) = (sound.peak, sound.average(), &sound.about.codec);
-        let _ = writeln!(
-            text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"\naudio/index.m3u8"
-        );
+        sound_alone(&mut text, &sound.about.codec, (sound.peak, sound.average()));
         return Some(text);
     }
     // A source that is not listed itself has no variant until its ladder is known.
     let source = stream.renditions.get(SOURCE).filter(|source| source.peak > 0 && !stream.ladder.is_empty())?;
     if let Some(audio) = audio {
-        let _ = writeln!(
-            text,
-            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"audio/index.m3u8\"",
-            audio.about.channels
-        );
+        audio_group(&mut text, audio.about.channels);
     }
-    let rate = stream.frame_rate.map(snap).unwrap_or(30.0);
+    let rate = stream.frame_rate.map_or(30.0, snap);
     for name in &stream.ladder {
         let Some(rendition) = stream.renditions.get(name) else { continue };
-        let (peak, average) = bandwidth(rendition, source);
-        let (audio_peak, audio_average) = audio.map_or((0, 0), |audio| (audio.peak, audio.average()));
-        let about = &rendition.about;
-        let _ = write!(
-            text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",RESOLUTION={}x{},FRAME-RATE={rate:.3}",
-            peak + audio_peak,
-            average + audio_average,
-            about.codec,
-            audio.map(|audio| format!(",{}", audio.about.codec)).unwrap_or_default(),
-            about.width,
-            about.height,
-        );
-        let _ = writeln!(text, "{}\n{name}/index.m3u8", if audio.is_some() { ",AUDIO=\"audio\"" } else { "" });
+        let sound = audio.map(|audio| (audio.about.codec.as_str(), (audio.peak, audio.average())));
+        variant(&mut text, name, &rendition.about, bandwidth(rendition, source), rate, sound);
     }
     Some(text)
+}
+
+/// The audio rendition as the group that every variant names.
+pub(crate) fn audio_group(text: &mut String, channels: u8) {
+    let _ = writeln!(
+        text,
+        "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{channels}\",URI=\"audio/index.m3u8\""
+    );
+}
+
+/// A variant with picture: its own peak and average bit/s, and codec, peak and average of the sound beside it.
+pub(crate) fn variant(
+    text: &mut String,
+    name: &str,
+    about: &Description,
+    (peak, average): (u64, u64),
+    rate: f64,
+    sound: Option<(&str, (u64, u64))>,
+) {
+    let (audio_peak, audio_average) = sound.map_or((0, 0), |(_, rates)| rates);
+    let _ = writeln!(
+        text,
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",RESOLUTION={}x{},FRAME-RATE={rate:.3}{}\n{name}/index.m3u8",
+        peak + audio_peak,
+        average + audio_average,
+        about.codec,
+        sound.map(|(codec, _)| format!(",{codec}")).unwrap_or_default(),
+        about.width,
+        about.height,
+        if sound.is_some() { ",AUDIO=\"audio\"" } else { "" },
+    );
+}
+
+/// The only variant of a stream of sound.
+pub(crate) fn sound_alone(text: &mut String, codec: &str, (peak, average): (u64, u64)) {
+    let _ = writeln!(
+        text,
+        "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"\naudio/index.m3u8"
+    );
 }
 
 /// Peak and average bit/s of a video rendition without audio.
@@ -87,17 +106,10 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String
             let _ = writeln!(text, "#EXT-X-MAP:URI=\"{}init-{id}.mp4?v={tag}\"", folder(of));
             current = init;
         }
+        let ticks = segment.and_then(|segment| segment.duration).unwrap_or(slot.duration);
         let _ = writeln!(text, "#EXT-X-PROGRAM-DATE-TIME:{}", date(slot.date));
-        if segment.is_none() {
-            text.push_str("#EXT-X-GAP\n");
-        }
-        // A segment that may not be listed leaves a gap, and a gap obeys the target duration too.
-        let ticks = segment
-            .and_then(|segment| segment.duration)
-            .unwrap_or(slot.duration)
-            .min(target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1);
-        let seconds = ticks as f64 / TICKS_PER_SECOND as f64;
-        let _ = writeln!(text, "#EXTINF:{seconds:.5},\n{}{}.m4s?v={tag}", folder(of), slot.number);
+        let uri = format!("{}{}.m4s?v={tag}", folder(of), slot.number);
+        entry(&mut text, segment.is_none(), seconds(ticks, target), &uri);
     }
     if ended {
         text.push_str("#EXT-X-ENDLIST\n");
@@ -105,20 +117,33 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant) -> Option<(String
     Some((text, ended))
 }
 
-fn header(independent: bool) -> String {
+/// A segment, or the gap where it would be.
+pub(crate) fn entry(text: &mut String, gap: bool, seconds: f64, uri: &str) {
+    if gap {
+        text.push_str("#EXT-X-GAP\n");
+    }
+    let _ = writeln!(text, "#EXTINF:{seconds:.5},\n{uri}");
+}
+
+/// A segment's duration as it may be listed: one that is too long leaves a gap, and a gap obeys the target duration too.
+pub(crate) fn seconds(ticks: i64, target: i64) -> f64 {
+    ticks.min(target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1) as f64 / TICKS_PER_SECOND as f64
+}
+
+pub(crate) fn header(independent: bool) -> String {
     let independent = if independent { "#EXT-X-INDEPENDENT-SEGMENTS\n" } else { "" };
     format!("#EXTM3U\n#EXT-X-VERSION:{VERSION}\n{independent}")
 }
 
 /// The common rate that a measured one stands for, if it is within what millisecond timestamps blur over two seconds.
-fn snap(measured: f64) -> f64 {
+pub(crate) fn snap(measured: f64) -> f64 {
     let common = [24000.0 / 1001.0, 24.0, 25.0, 30000.0 / 1001.0, 30.0, 48.0, 50.0, 60000.0 / 1001.0, 60.0];
     let nearest = common.into_iter().min_by(|a, b| (a - measured).abs().total_cmp(&(b - measured).abs()));
     nearest.filter(|rate| (rate - measured).abs() < rate * 0.001).unwrap_or(measured)
 }
 
 /// Unix milliseconds as ISO 8601 in UTC, by the civil-from-days calculation.
-fn date(ms: i64) -> String {
+pub(crate) fn date(ms: i64) -> String {
     let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let shifted = days + 719_468; // days since 0000-03-01
     let era = shifted.div_euclid(146_097);

@@ -80,15 +80,15 @@ pub(super) struct Segment {
 }
 
 /// What a rendition is, for the master playlist.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Description {
-    pub(super) codec: String,
-    pub(super) width: u32,
-    pub(super) height: u32,
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Description {
+    pub(crate) codec: String,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
     /// Configured bit/s; 0 for what is only measured.
-    pub(super) bitrate: u32,
+    pub(crate) bitrate: u32,
     /// Audio only.
-    pub(super) channels: u8,
+    pub(crate) channels: u8,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +172,8 @@ pub(super) struct Stream {
     measure_rate: bool,
     publications: u64,
     base: u64,
+    /// First segment since players were last told that the playlists have ended.
+    since: u64,
     /// A publisher that vanished may come back for so long.
     linger: Duration,
     ended: Option<(Instant, bool)>,
@@ -196,6 +198,7 @@ impl Stream {
             measure_rate: false,
             publications: 0,
             base: 0,
+            since: 0,
             linger,
             ended: None,
             bytes: 0,
@@ -208,6 +211,7 @@ impl Stream {
             // Players have seen the end: what follows is a new playlist, whose numbers only go on.
             self.delist(self.next_number, now);
             self.target = None;
+            self.since = self.next_number;
         }
         (self.publications, self.base, self.ended) = (self.publications + 1, self.next_number, None);
         self.measure_rate = true;
@@ -478,6 +482,27 @@ impl Stream {
     /// Number of the source segment that is not finished yet.
     pub(super) fn next_number(&self) -> u64 {
         self.next_number
+    }
+
+    /// First segment of the playlists that are open now, or ended last.
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The slots from `number` on that are kept, listed or not.
+    pub(super) fn kept_from(&self, number: u64) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.number >= number)
+    }
+
+    /// What the playlist of `name` has for a slot: the rendition whose segment it is, and the segment, `None` for a gap. `None` while
+    /// that is open.
+    pub(super) fn settled<'a>(&'a self, name: &'a str, slot: &Slot) -> Option<(&'a str, Option<&'a Segment>)> {
+        let Some((of, rendition)) = self.lists(name, slot.number) else { return Some((name, None)) };
+        match rendition.progress(slot) {
+            Progress::Open => None,
+            Progress::Gap => Some((of, None)),
+            Progress::Ready => Some((of, rendition.segments.get(&slot.number))),
+        }
     }
 
     pub(super) fn window_start(&self) -> u64 {
