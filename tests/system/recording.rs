@@ -6,13 +6,14 @@ use crate::http::{block_on, get, get_json};
 use crate::media::{Publisher, cuts, decoded};
 use crate::network::Network;
 use crate::playlist::{self, Master};
-use crate::process::wait_for;
+use crate::process::{output, wait_for};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// From a stream's end to the end of its recording: the wait for its publisher, and for the last renditions.
@@ -121,11 +122,37 @@ fn a_stream_is_recorded_with_all_that_players_were_offered_and_plays_from_a_fold
     assert!(header("content-range").starts_with("bytes 4-7/") && header("cache-control").contains("immutable"));
     assert_eq!(header("access-control-allow-origin"), "*");
     assert_eq!(block_on(answer.text()).unwrap(), "moof");
-    for wrong in ["../../../etc/passwd", "source/.unfinished-0", "source/index.m3u8.bak", "%2e%2e/%2e%2e/x/0.m4s"] {
+    for wrong in ["source/.unfinished-0", "source/index.m3u8.bak", "source/..%2f..%2f0.m4s", "..%2f..%2fx/0.m4s"] {
         let refused = get(&format!("{}{wrong}", url(&network, recording, ""))).unwrap_err();
         assert!(refused.contains("404"), "{refused}");
     }
     assert!(get(&format!("{}/recordings/.open/x/source/0.m4s", network.ready.broadcaster_api)).is_err());
+
+    // A stretch of it, from the key picture before it on: by the node, and by hand from the folder.
+    let cut = dir.path().join("cut.mp4");
+    let by_hand = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .arg("clip")
+        .arg(&folder)
+        .args(["-o".as_ref(), cut.as_os_str()])
+        .args(["--from", "00:00:03", "--to", "6", "--rendition", "360p"])
+        .output()
+        .unwrap();
+    assert!(by_hand.status.success(), "{by_hand:?}");
+    let served = url(&network, recording, "clip.mp4?from=3&to=6");
+    let whole = get(&served).unwrap();
+    let place = |kind: &[u8]| whole.windows(4).position(|window| window == kind).unwrap();
+    assert!(place(b"moov") < place(b"mdat"));
+    for made in [cut.to_str().unwrap(), &served] {
+        assert_eq!(decoded(made), (100, String::new()), "{made}");
+        let (video, audio) = lengths(made);
+        assert!((video - 4.0).abs() < 0.001 && (audio - 4.0).abs() < 0.05, "{made}: {video} s, {audio} s");
+    }
+    for (asked, words) in
+        [("from=20", "10.0 s"), ("rendition=x", "it has source, 360p"), ("from=6&to=3", "later"), ("from=x", "no time")]
+    {
+        let refused = get(&url(&network, recording, &format!("clip.mp4?{asked}"))).unwrap_err();
+        assert!(refused.contains("400") && refused.contains(words), "{refused}");
+    }
 
     let call = |host: &str| {
         let (name, id) = (recording["name"].as_str().unwrap(), recording["id"].as_str().unwrap());
@@ -172,6 +199,17 @@ fn a_publisher_who_comes_back_goes_on_in_the_recording_behind_a_discontinuity() 
     assert!(said.is_empty(), "{said}");
     let seconds: f64 = source.media.segments.iter().map(|s| s.duration).sum();
     assert_eq!(pictures, (seconds * 25.0).round() as u64);
+}
+
+/// How long the picture and the sound of a file are, seconds.
+fn lengths(file: &str) -> (f64, f64) {
+    let of = |stream: &str| {
+        let arguments =
+            ["-v", "error", "-select_streams", stream, "-show_entries", "stream=duration", "-of", "csv=p=0", file];
+        let told = output(Command::new("ffprobe").args(arguments)).unwrap();
+        String::from_utf8_lossy(&told.stdout).trim().parse().unwrap()
+    };
+    (of("v"), of("a"))
 }
 
 /// Segments that a live playlist lists, by rendition, but for gaps.
@@ -241,14 +279,14 @@ fn a_killed_broadcaster_loses_no_segment_that_it_recorded_and_its_next_start_mak
             say(format!("{} kills: {segments} listed segments, {newest} of them not written in the instant", kill + 1));
         }
     }
-    let left: Vec<_> = walk(&dir.path().join(".open"));
+    let left = walk(&dir.path().join(".open"));
     assert!(left.is_empty(), "{left:?}");
     say(format!(
         "{kills} kills, seed {seed}: {segments} listed segments kept but {newest}, each the newest of its rendition"
     ));
 }
 
-fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
+fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
@@ -296,4 +334,126 @@ fn the_oldest_recordings_go_when_there_is_too_much() {
     });
     let deleted = network.logs().matches("recording deleted").count();
     assert_eq!(deleted, 2);
+}
+
+/// A real S3 server over a folder: versitygw, which `MILLRACE_S3_SERVER` or the path has.
+struct Bucket {
+    dir: tempfile::TempDir,
+    program: std::ffi::OsString,
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Bucket {
+    /// `None` and a line that says so where there is no server.
+    fn start() -> Option<Self> {
+        let program = std::env::var_os("MILLRACE_S3_SERVER").unwrap_or_else(|| "versitygw".into());
+        if output(Command::new(&program).arg("--version")).is_err() {
+            // Straight to stderr: the test runner keeps what a passing test prints.
+            let _ = writeln!(std::io::stderr(), "\nskipped: no S3 server: MILLRACE_S3_SERVER may name a versitygw");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["data/bucket", "side"] {
+            std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut bucket = Self { dir, program, port, server: None };
+        bucket.run();
+        Some(bucket)
+    }
+
+    fn run(&mut self) {
+        let mut server = Command::new(&self.program);
+        server.args([
+            "--access",
+            "millrace",
+            "--secret",
+            "millracemillrace",
+            "--port",
+            &format!("127.0.0.1:{}", self.port),
+        ]);
+        server.args(["posix".as_ref(), "--sidecar".as_ref(), self.dir.path().join("side").as_os_str()]);
+        server.arg(self.dir.path().join("data")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.server = Some(server.spawn().unwrap());
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        walk(&self.dir.path().join("data"))
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[test]
+fn a_bucket_is_recorded_into_and_played_from_and_may_be_away_for_a_while() {
+    let Some(mut bucket) = Bucket::start() else { return };
+    let endpoint = format!("http://127.0.0.1:{}", bucket.port);
+    let network = network(
+        "s3://bucket/some/where",
+        &[
+            ("AWS_ENDPOINT_URL", &endpoint),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "millrace"),
+            ("AWS_SECRET_ACCESS_KEY", "millracemillrace"),
+        ],
+    );
+    let key = network.rtmp(&network.live.key);
+    let (status, said) = Publisher::file(cuts(), 0, &key).ended(END);
+    assert!(status.success(), "{said}");
+    let recording = &until(&network, 1, "ended")[0];
+    let master = checked(&network, recording);
+    for variant in &master.variants {
+        assert_eq!(decoded(&variant.url), (PICTURES, String::new()), "{}", variant.name);
+    }
+    assert_eq!(decoded(&url(&network, recording, "clip.mp4?from=3&to=6")), (100, String::new()));
+    let ranged = |range: &str| {
+        let asked = reqwest::Client::new().get(url(&network, recording, "source/0.m4s")).header("range", range);
+        block_on(async {
+            let answer = asked.send().await.unwrap();
+            (answer.status().as_u16(), answer.bytes().await.unwrap())
+        })
+    };
+    assert_eq!(ranged("bytes=4-7"), (206, "moof".into()));
+    assert_eq!(ranged("bytes=99999999-").0, 416);
+    assert_eq!(get(&url(&network, recording, "source/999.m4s")).unwrap_err().contains("404"), true);
+
+    // The server goes and comes back while a stream is live, and so does the node.
+    let publisher = Publisher::file(cuts(), -1, &key);
+    let status = |state: &'static str, bytes: u64| {
+        wait_for(&format!("the recording is {state}"), END, || {
+            let recording = network.stream(&network.live.name)?["recording"].clone();
+            let there = recording["state"] == state && recording["bytes"].as_u64() > Some(bytes);
+            if there { Ok(recording["bytes"].as_u64().unwrap()) } else { Err(recording.to_string()) }
+        })
+    };
+    let before = status("recording", 0);
+    bucket.stop();
+    status("failing", 0);
+    bucket.run();
+    status("recording", before + 200_000);
+    network.kill_broadcaster();
+    publisher.vanish();
+    let mended = until(&network, 1, "recovered").into_iter().find(|r| r["state"] == "recovered").unwrap();
+    let master = checked(&network, &mended);
+    let source = master.variants.iter().find(|v| v.name == "source").unwrap();
+    assert_eq!(decoded(&source.url).1, "");
+
+    for recording in recordings(&network).unwrap() {
+        let [name, id] = ["name", "id"].map(|key| recording[key].as_str().unwrap());
+        let call = format!("{}/api/v1/recordings/{name}/{id}", network.ready.broadcaster_api);
+        assert_eq!(block_on(reqwest::Client::new().delete(&call).send()).unwrap().status(), 204);
+    }
+    assert!(bucket.files().is_empty(), "{:?}", bucket.files());
 }

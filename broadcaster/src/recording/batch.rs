@@ -232,8 +232,8 @@ impl Running {
                 for segment in segments.into_iter().filter(|segment| !segment.written) {
                     self.enter(&segment.rendition, segment.index, segment.pending);
                 }
-                if error.is_missing() {
-                    // Somebody has cleared the store: what follows goes there as if it was new.
+                if error.is_missing() || matches!(error, StoreError::TimedOut(_)) {
+                    // Somebody has cleared the store, or a write may come late: playlists are written as if they were new.
                     self.listed.clear();
                     self.inits.clear();
                     self.master = (0, 0);

@@ -143,3 +143,101 @@ fn is_whole(path: &Path, size: u64) -> bool {
     }
     at == size
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::origin::{Description, SOURCE};
+    use std::fs;
+    use std::sync::Arc;
+
+    /// A `moof` and an `mdat` with `bytes` in it.
+    fn segment(bytes: usize) -> Vec<u8> {
+        let mut segment = b"\0\0\0\x08moof".to_vec();
+        segment.extend((bytes as u32 + 8).to_be_bytes());
+        segment.extend(b"mdat");
+        segment.resize(segment.len() + bytes, 7);
+        segment
+    }
+
+    fn sheet(entries: Vec<Entry>) -> Sheet {
+        let moment = |number: usize| {
+            let (date, independent) = (1_798_761_599_000 + number as i64 * 2_000, true);
+            Moment { number: 5 + number as u64, duration: 180_000, date, independent, discontinuity: number == 3 }
+        };
+        let about = Description { codec: "avc1.64001f".into(), width: 640, height: 360, ..Description::default() };
+        Sheet {
+            target: 2,
+            frame_rate: Some(25.0),
+            ladder: vec![SOURCE.into()],
+            timeline: (0..entries.len()).map(moment).collect(),
+            tracks: [(SOURCE.to_owned(), Track { about, entries })].into(),
+        }
+    }
+
+    /// A recording that was left with `listed` of its segments in the playlist.
+    async fn left(store: &Store, sheet: &Sheet, listed: usize) -> Marker {
+        let marker = Marker::new("node", "show");
+        let tracks = sheet.tracks.iter().map(|(name, track)| {
+            let (about, entries) = (track.about.clone(), track.entries[listed..].to_vec());
+            (name.clone(), super::super::marker::Tail { about, from: listed, entries })
+        });
+        store.put(&marker.key(), vec![marker.describe(sheet, tracks.collect())]).await.unwrap();
+        let playlist = sheet.growing(SOURCE, listed) + "#EXT-X-PROGRAM-DATE-TI";
+        store.put(&format!("{}/{SOURCE}/index.m3u8", marker.folder()), vec![playlist.into()]).await.unwrap();
+        marker
+    }
+
+    async fn mended(store: &Store, marker: &Marker) -> Option<Summary> {
+        let text = store.get(&marker.key()).await.unwrap();
+        mend(store, serde_json::from_slice(&text).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_whole_segment_is_listed_and_no_torn_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::Folder(Arc::new(dir.path().to_owned()));
+        let own = |bytes: u64| Entry::Own { init: 0, ticks: 0, bytes: bytes + 16 };
+        // Two are listed. The marker knows of four more: one is there, one was cut short, one is there, one never was.
+        let marker = left(&store, &sheet([10, 20, 30, 40, 50, 60].map(own).into()), 2).await;
+        let put = async |number: u64, bytes: Vec<u8>| {
+            store.put(&format!("{}/{SOURCE}/{number}.m4s", marker.folder()), vec![bytes.into()]).await.unwrap();
+        };
+        for (number, bytes) in [(5, 10), (7, 30), (9, 50)] {
+            put(number, segment(bytes)).await;
+        }
+        put(6, segment(20)[..30].to_vec()).await; // listed, and cut short by the loss of power
+        put(8, segment(40)[..50].to_vec()).await;
+        fs::write(dir.path().join(marker.folder()).join(SOURCE).join(".unfinished-3"), "torn").unwrap();
+
+        let summary = mended(&store, &marker).await.unwrap();
+        assert_eq!((summary.state, summary.duration_ms, summary.gaps), (State::Recovered, 10_000, 2));
+        assert_eq!(summary.bytes, 26 + 46 + 66);
+        let text = fs::read_to_string(dir.path().join(marker.folder()).join("source/index.m3u8")).unwrap();
+        let listed = read(SOURCE, &text);
+        let there: Vec<bool> = listed.iter().map(|line| matches!(line.entry, Entry::Own { .. })).collect();
+        assert_eq!(there, [true, false, true, false, true]);
+        assert!(
+            listed[3].moment.discontinuity && text.contains(":VOD\n") && text.ends_with("#EXT-X-ENDLIST\n"),
+            "{text}"
+        );
+        let master = fs::read_to_string(dir.path().join(marker.folder()).join("master.m3u8")).unwrap();
+        assert!(master.contains("RESOLUTION=640x360") && master.contains("source/index.m3u8"), "{master}");
+        assert!(store.get(&marker.key()).await.unwrap_err().is_missing());
+    }
+
+    #[tokio::test]
+    async fn what_has_no_segment_or_was_being_deleted_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::Folder(Arc::new(dir.path().to_owned()));
+        let sheet = sheet(vec![Entry::Own { init: 0, ticks: 0, bytes: 26 }]);
+        let empty = left(&store, &sheet, 0).await;
+        assert_eq!(mended(&store, &empty).await, None);
+        let deleted = left(&store, &sheet, 1).await;
+        let key = format!("{}/{SOURCE}/5.m4s", deleted.folder());
+        store.put(&key, vec![segment(10).into()]).await.unwrap();
+        store.put(&deleted.key(), vec![deleted.deleted()]).await.unwrap();
+        assert_eq!(mended(&store, &deleted).await, None);
+        assert_eq!(store.list("").await.unwrap(), []);
+    }
+}

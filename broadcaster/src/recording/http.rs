@@ -27,6 +27,8 @@ const CACHE_GROWING: &str = "max-age=1";
 const CACHE_ENDED: &str = "max-age=60";
 /// Segments never change.
 const CACHE_MEDIA: &str = "public, max-age=86400, immutable";
+/// A clip takes seconds.
+const CLIP_RETRY: &str = "10";
 /// Browsers repeat a preflight after an hour.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 
@@ -205,6 +207,11 @@ struct Stretch {
 
 async fn export(State(of): State<Arc<Recordings>>, Path((name, id)): Name, Query(stretch): Query<Stretch>) -> Response {
     let Some((folder, _)) = of.folder(&name, &id) else { return not_found() };
+    let Ok(place) = of.clips.clone().try_acquire_owned() else {
+        let headers = [(header::RETRY_AFTER, CLIP_RETRY), (header::CACHE_CONTROL, "no-store")];
+        return (StatusCode::SERVICE_UNAVAILABLE, headers, "several clips are being made already: try again soon\n")
+            .into_response();
+    };
     let source: Arc<dyn Source> = Arc::new(InStore { store: of.options.store.clone(), folder });
     let Stretch { from, to, rendition } = stretch;
     let made = async {
@@ -219,12 +226,14 @@ async fn export(State(of): State<Arc<Recordings>>, Path((name, id)): Name, Query
                 (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}-{id}.mp4\"")),
                 (header::CACHE_CONTROL, "no-store".to_owned()),
             ];
-            (headers, Body::from_stream(made.into_stream().boxed())).into_response()
+            // Its place is free when the last byte is sent, or nobody takes it.
+            let bytes = made.into_stream().map(move |bytes| {
+                let _held = &place;
+                bytes
+            });
+            (headers, Body::from_stream(bytes.boxed())).into_response()
         }
-        Err(ClipError::Source(error)) => {
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::CACHE_CONTROL, "no-store")], format!("{error}\n"))
-                .into_response()
-        }
+        Err(ClipError::Source(error)) => unavailable(&error),
         Err(error) => {
             (StatusCode::BAD_REQUEST, [(header::CACHE_CONTROL, "no-store")], format!("{error}\n")).into_response()
         }

@@ -41,6 +41,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use store::StoreError;
+use tokio::sync::Semaphore;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,9 @@ use tracing::{error, info, warn};
 
 /// How often it is looked for recordings that have to go, and a start's work is tried again where the store was away.
 const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Clips that are made at once: each reads its stretch twice, for whoever asks.
+const CLIPS: usize = 4;
 
 /// Which streams are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +77,8 @@ pub(crate) struct Recordings {
     node: Arc<str>,
     catalog: Arc<Catalog>,
     running: Mutex<HashMap<String, Follower>>,
+    /// Clips that are being made.
+    clips: Arc<Semaphore>,
 }
 
 /// A recorder that runs, or has run.
@@ -86,7 +92,8 @@ struct Follower {
 impl Recordings {
     /// Records for `node`.
     pub(crate) fn new(options: Options, node: &str) -> Self {
-        Self { options, node: node.into(), catalog: Arc::default(), running: Mutex::default() }
+        let clips = Arc::new(Semaphore::new(CLIPS));
+        Self { options, node: node.into(), catalog: Arc::default(), running: Mutex::default(), clips }
     }
 
     /// Mends what an earlier process left, and deletes what has to go, until `stop`.
