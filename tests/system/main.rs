@@ -18,6 +18,7 @@ mod process;
 mod webrtcbin;
 
 mod bad_clips;
+mod bucket;
 mod codecs;
 mod demo;
 mod killed;
