@@ -25,6 +25,8 @@ mod recorder;
 mod sheet;
 mod status;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use catalog::Keep;
 pub(crate) use http::router;

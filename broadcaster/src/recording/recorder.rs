@@ -45,9 +45,9 @@ pub(super) struct Recorder {
     pub(super) stop: CancellationToken,
 }
 
-/// What became of a write.
+/// What a recorder waits for.
 enum Event {
-    Written(Result<Written, JoinError>),
+    Written(Box<Result<Written, JoinError>>),
     Changed,
     Gone,
 }
@@ -73,7 +73,7 @@ impl Recorder {
         let mut over: Option<Instant> = None;
         let done = loop {
             let event = tokio::select! {
-                written = finished(&mut writing) => Event::Written(written),
+                written = finished(&mut writing) => Event::Written(Box::new(written)),
                 alive = self.reader.changed() => if alive { Event::Changed } else { Event::Gone },
                 _ = tick.tick() => Event::Changed,
             };
@@ -82,6 +82,7 @@ impl Recorder {
                 Event::Changed => {}
                 Event::Written(written) => {
                     writing = None;
+                    let written = *written;
                     match written.map_err(|error| error.to_string()).and_then(|written| running.apply(written)) {
                         Ok(()) => {
                             if self.status.is_well() {
