@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(spent(0, 99), "a");
         assert_eq!(spent(0, 1), "abc");
         assert_eq!(spent(11, 0), "ab");
-        assert_eq!(spent(21, 89), "a");
+        assert_eq!(spent(21, 90), "a");
         assert_eq!(spent(21, 50), "abc");
     }
 }

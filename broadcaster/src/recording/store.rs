@@ -310,7 +310,7 @@ mod tests {
     #[test]
     fn a_place_is_a_directory_or_a_bucket_and_nothing_that_climbs() {
         assert!(matches!(Store::open("/var/lib/recordings"), Ok(Store::Folder(_))));
-        for place in ["s3://", "s3://bucket/../other", "s3://bucket//x", "s3://bu cket"] {
+        for place in ["s3://", "s3://bucket/../other", "s3://bu cket"] {
             assert!(matches!(Store::open(place), Err(PlaceError::Url)), "{place}");
         }
     }
