@@ -6,6 +6,7 @@
 //! | `broadcaster`, `orchestrator`, `transcoder` | one role, by its section of the configuration |
 //! | `wallet` | keys, coin, locks, winners, by hand |
 //! | `key` | a broadcaster's stream keys |
+//! | `clip` | a stretch of a recording as one MP4 |
 //! | `stake` | bonds, delegations, sampling secrets, disputes, by hand |
 //! | `deploy` | the contracts onto a chain |
 //! | `bench` | the figures of the whole line, measured |
@@ -18,6 +19,7 @@
 mod bench;
 mod children;
 mod cli;
+mod clip;
 mod demo;
 mod deploy;
 mod docs;
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
             wallet::WalletArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(wallet::main)
         }
         Some(("key", flags)) => key::KeyArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(key::main),
+        Some(("clip", flags)) => clip::ClipArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(clip::main),
         Some(("stake", flags)) => {
             stake::StakeArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(stake::main)
         }
@@ -106,6 +109,7 @@ fn command() -> Command {
             key::KeyArgs::augment_args(Command::new("key"))
                 .about("Who may publish: a broadcaster's stream keys, by hand"),
         )
+        .subcommand(clip::ClipArgs::augment_args(Command::new("clip")).about("Cut a stretch of a recording out as one MP4"))
         .subcommand(
             stake::StakeArgs::augment_args(Command::new("stake"))
                 .about("Bonds, delegations, sampling secrets and disputes, by hand"),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ingest::{Limits, keyring, rtmp, webhook};
 use crate::origin::{self, Access, Keep, LEAST_SECRET};
+use crate::recording::{self, Options, Policy};
 
 /// Rungs of a ladder at most.
 const MOST_RUNGS: usize = 8;
@@ -85,6 +86,14 @@ pub struct BroadcasterConfig {
     pub ladder_ms: u64,
     /// Whether orchestrators hold renditions back until they are verified.
     pub verify_before_publish: bool,
+    /// Where streams are recorded to: a directory, or `s3://bucket/prefix`; empty: nowhere.
+    pub recording: String,
+    /// Which of them: `all` or `asked`.
+    pub record: String,
+    /// How long recordings stay, hours; 0: for ever.
+    pub recording_retention_hours: u64,
+    /// Bytes of all recordings, past which the oldest go; 0: any number.
+    pub recording_max_bytes: u64,
 }
 
 /// A stream key: itself, or its hash.
@@ -194,6 +203,21 @@ pub const DOCS: &[(&str, &str)] = &[
     ),
     ("ladder_ms", "how long after a segment's last part its renditions may come, ms; then they are marked as a gap"),
     ("verify_before_publish", "whether orchestrators hold renditions back until they are verified"),
+    (
+        "recording",
+        "where streams are recorded to, with all renditions: a directory, or s3://BUCKET/PREFIX, for which the environment has \
+         AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; empty for nowhere",
+    ),
+    (
+        "record",
+        "which streams are recorded: all (but those of which the auth webhook says no), or asked (only those of which it says yes)",
+    ),
+    ("recording_retention_hours", "how long after its end a recording is deleted, hours; 0 for never"),
+    (
+        "recording_max_bytes",
+        "how many bytes all recordings may have together, before the oldest are deleted; 0 for any number; one that goes on is never \
+         deleted",
+    ),
 ];
 
 impl Default for BroadcasterConfig {
@@ -230,6 +254,10 @@ impl Default for BroadcasterConfig {
             payer: String::new(),
             ladder_ms: 12_000, // three attempts and a transcoder's return
             verify_before_publish: false,
+            recording: String::new(),
+            record: "all".into(),
+            recording_retention_hours: 0,
+            recording_max_bytes: 0,
         }
     }
 }
@@ -285,6 +313,22 @@ impl BroadcasterConfig {
             wrong_keys_per_minute: self.wrong_keys_per_minute,
             ..Limits::default()
         })
+    }
+
+    /// What is recorded, where to and for how long; `None` for nothing.
+    pub(crate) fn recording(&self) -> Result<Option<Options>, AccountError> {
+        let policy = match self.record.as_str() {
+            "all" => Policy::All,
+            "asked" => Policy::Asked,
+            other => return Err(wrong("broadcaster.record", other, "it must be all or asked".into())),
+        };
+        if self.recording.is_empty() {
+            return Ok(None);
+        }
+        let store = recording::Store::open(&self.recording)
+            .map_err(|error| wrong("broadcaster.recording", &self.recording, error.to_string()))?;
+        let keep = recording::Keep { hours: self.recording_retention_hours, bytes: self.recording_max_bytes };
+        Ok(Some(Options { store, policy, keep }))
     }
 
     /// How much of a stream is kept.
@@ -417,6 +461,7 @@ mod tests {
             config.limits()?;
             config.keep()?;
             config.access()?;
+            config.recording()?;
             config.webhook()
         };
         let fine = BroadcasterConfig::default;
@@ -431,6 +476,8 @@ mod tests {
             (BroadcasterConfig { window_seconds: 14_401, ..fine() }, "0 to 14400"),
             (BroadcasterConfig { stream_megabytes: 63, ..fine() }, "64 to 65536"),
             (BroadcasterConfig { playback_secret: "fifteen letters".into(), ..fine() }, "the least is 16 characters"),
+            (BroadcasterConfig { record: "some".into(), ..fine() }, "all or asked"),
+            (BroadcasterConfig { recording: "s3://".into(), ..fine() }, "s3://BUCKET"),
             (hook(), "auth_webhook_secret"),
             (BroadcasterConfig { auth_webhook_secret: "short".into(), ..hook() }, "5 characters"),
             (BroadcasterConfig { auth_webhook: "ftp://auth.example".into(), ..hook() }, "http"),

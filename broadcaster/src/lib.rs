@@ -1,7 +1,7 @@
 //! The broadcaster: it takes live streams in, has their ladders made and serves the result.
 //!
 //! In the order in which a segment meets them: [`ingest`], [`segmenter`], [`ladder`](ladder.rs) with
-//! [`orchestrators`](orchestrators.rs), and [`origin`]. [`publication`](publication.rs) ties them together for one stream.
+//! [`orchestrators`](orchestrators.rs), and [`origin`]; [`recording`] writes down what the origin has. [`publication`](publication.rs) ties them together for one stream.
 //! [`publisher`] is the other end of ingest, for measurements and tests.
 
 mod api;
@@ -14,6 +14,7 @@ mod orchestrators;
 pub mod origin;
 mod publication;
 pub mod publisher;
+pub mod recording;
 pub mod segmenter;
 mod status;
 
@@ -40,6 +41,7 @@ use ingest::whip::PortRange;
 use ingest::{Gate, ListenError, RtmpServer, SrtServer, Timeouts, WhipServer};
 use orchestrators::{Dialler, Orchestrators};
 use origin::Origin;
+use recording::Recordings;
 use status::Streams;
 
 /// Publications that wait to be taken on.
@@ -117,6 +119,7 @@ pub(crate) struct Broadcaster {
     origin: Origin,
     orchestrators: Orchestrators,
     streams: Streams,
+    recordings: Option<Arc<Recordings>>,
     rtmp: SocketAddr,
     rtmps: Option<SocketAddr>,
     srt: Option<SocketAddr>,
@@ -160,6 +163,10 @@ pub async fn start(
         addresses.push(parse("broadcaster.orchestrators", address)?);
     }
     let (limits, keep, access) = (config.limits()?, config.keep()?, config.access()?);
+    let recordings = config.recording()?.map(|options| {
+        let node = format!("{:x}", identity.address());
+        Arc::new(Recordings::new(options, &node))
+    });
     let keys =
         Keyring::new(config.keys_by_hash()?, account.store.clone(), config.webhook()?, config.auth_webhook_fail_open);
     let gate = Gate::with_limits(Arc::new(keys), limits);
@@ -196,6 +203,7 @@ pub async fn start(
         origin: Origin::keeping(keep).with_access(access),
         orchestrators: Orchestrators::new(&addresses),
         streams: Streams::default(),
+        recordings,
         rtmp,
         rtmps,
         srt,
@@ -204,7 +212,12 @@ pub async fn start(
     let ready = Readiness::default();
     ready.set(true); // a stream plays from its source, with or without orchestrators
     info!(%rtmp, ?rtmps, ?srt, orchestrators = addresses.len(), "taking streams");
-    let (api, rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
+    let (mut api, mut rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
+    if let Some(recordings) = &node.recordings {
+        let (for_players, calls) = recording::router(recordings.clone());
+        (api, rest) = (api.merge(calls), rest.merge(for_players));
+        node.tasks.spawn(recordings.clone().keep(stop.clone()));
+    }
     let work = tokio::spawn(async move {
         let servers = std::iter::once(server).chain(secure_server);
         let rtmp = servers.map(|server| tokio::spawn(server.run(sender.clone(), stop.clone())));

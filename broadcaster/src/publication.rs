@@ -21,7 +21,7 @@ use crate::status::StreamStatus;
 
 /// Runs a publication to its end.
 pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: CancellationToken) {
-    let Publication { name, ladder: own, peer, mut events, stop: refuse } = publication;
+    let Publication { name, ladder: own, record, peer, mut events, stop: refuse } = publication;
     let origin = match node.origin.stream(&name) {
         Ok(origin) => origin,
         Err(error) => {
@@ -34,6 +34,9 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
     let status = Arc::new(StreamStatus::new(&name, id));
     node.streams.begin(status.clone());
     info!(stream = %name, %id, %peer, "publication began");
+    if let Some(recordings) = &node.recordings {
+        status.set_recording(recordings.follow(&name, &origin, record, &node.tasks, &stop));
+    }
     let ladder = Ladder::new(node.clone(), id, origin.clone(), status.clone());
     let mut stream = Stream {
         origin,

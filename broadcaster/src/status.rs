@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::events::IngestEvent;
 use crate::health::{Health, HealthView};
+use crate::recording::{self, RecordingView};
 
 /// Latency samples kept for the percentiles: some minutes of three renditions.
 const LATENCIES: usize = 4_096;
@@ -39,6 +40,7 @@ struct Inner {
     spent: U256,
     bytes: VecDeque<(u64, u64)>,
     health: Health,
+    recording: Option<Arc<recording::Status>>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -82,6 +84,8 @@ pub(crate) struct StreamView {
     spent_wei: String,
     /// While it is live.
     ingest: Option<HealthView>,
+    /// Where it is recorded.
+    recording: Option<RecordingView>,
 }
 
 /// Milliseconds from a source part in hand to its rendition part in the origin.
@@ -108,6 +112,10 @@ impl StreamStatus {
             IngestEvent::Lost(pictures) => self.inner().health.lost(*pictures),
             _ => {}
         }
+    }
+
+    pub(crate) fn set_recording(&self, recording: Option<Arc<recording::Status>>) {
+        self.inner().recording = recording;
     }
 
     pub(crate) fn set_source(&self, track: &VideoTrack) {
@@ -225,6 +233,7 @@ impl StreamStatus {
             latency_ms: (!sorted.is_empty()).then(|| Percentiles { p50: at(500), p99: at(990), samples: sorted.len() }),
             spent_wei: inner.spent.to_string(),
             ingest: inner.ended_ms.is_none().then(|| inner.health.view(Instant::now())),
+            recording: inner.recording.as_ref().map(|recording| recording.view()),
         }
     }
 }

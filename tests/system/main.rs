@@ -18,12 +18,14 @@ mod process;
 mod webrtcbin;
 
 mod bad_clips;
+mod bucket;
 mod codecs;
 mod demo;
 mod killed;
 mod ladder;
 mod liar;
 mod lost_transcoder;
+mod recording;
 mod refusals;
 mod resized;
 mod roles;

@@ -188,6 +188,16 @@ pub(crate) fn play(url: &str, frames: u32) {
     assert!(told.is_empty(), "{url}: {told}");
 }
 
+/// Decodes all of a playlist or file, and returns its pictures and what was wrong with any of it.
+pub(crate) fn decoded(url: &str) -> (u64, String) {
+    let mut ffmpeg = quiet("ffmpeg");
+    ffmpeg.args(["-i", url, "-map", "0:v?", "-map", "0:a?", "-fps_mode", "passthrough", "-enc_time_base", "1:90000"]);
+    let told = process::output(ffmpeg.args(["-progress", "-", "-f", "null", "/dev/null"])).unwrap();
+    let progress = String::from_utf8_lossy(&told.stdout).into_owned();
+    let frames = progress.lines().rev().find_map(|line| line.strip_prefix("frame=")?.trim().parse().ok());
+    (frames.unwrap_or(0), String::from_utf8_lossy(&told.stderr).into_owned())
+}
+
 /// Reads ten seconds of a playlist, from the first segment that it lists.
 pub(crate) fn play_all(url: &str) {
     let told = read(url, &["-t", "10"], &["-live_start_index", "0"]);

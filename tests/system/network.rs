@@ -70,6 +70,11 @@ struct Running {
 impl Network {
     /// `millrace up` with these flags besides the ports and the folder, once it is ready.
     pub(crate) fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, &[])
+    }
+
+    /// The same with these variables in its environment, and so in that of each node.
+    pub(crate) fn start_with(flags: &[&str], variables: &[(&str, &str)]) -> Self {
         let alone = alone();
         let dir = tempfile::Builder::new().prefix("millrace-system-").tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);
@@ -79,6 +84,7 @@ impl Network {
             .args(["--ready-json".as_ref(), path("ready.json").as_os_str()])
             .args(flags)
             .env(MARK, dir.path())
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(path("up.out")).unwrap())
             .stderr(File::create(path("up.err")).unwrap())
@@ -161,6 +167,15 @@ impl Network {
             .iter()
             .map(|path| String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned())
             .collect()
+    }
+
+    /// `kill -9` of the broadcaster, and its next life, which `up` starts, once it answers.
+    pub(crate) fn kill_broadcaster(&self) {
+        let file = self.running.dir.path().join("data/broadcaster/ready.json");
+        let ready: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(signal("KILL", ready["pid"].as_i64().unwrap()), "the broadcaster has gone before it was killed");
+        wait_for("the broadcaster is back", START, || std::fs::metadata(&file).map(drop).map_err(|e| e.to_string()));
     }
 
     /// Ctrl-C in a terminal: the signal reaches every process of the group. The exit status, and who was left behind.

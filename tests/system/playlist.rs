@@ -61,6 +61,11 @@ pub(crate) fn read(master: &str) -> Result<Master, String> {
 }
 
 impl Segment {
+    /// Its own length in bytes.
+    pub(crate) fn payload(&self) -> Result<usize, String> {
+        http::get(&self.url).map(|bytes| bytes.len())
+    }
+
     /// Its initialisation and its own bytes, as a player would put them together.
     pub(crate) fn bytes(&self) -> Result<Vec<u8>, String> {
         let init = self.init.as_deref().ok_or_else(|| format!("segment {} has no EXT-X-MAP", self.seq))?;

@@ -63,6 +63,8 @@ pub struct Grant {
     pub name: String,
     /// The ladder of this stream, highest first; without one it is the node's.
     pub ladder: Option<Vec<Rung>>,
+    /// Whether the stream is to be recorded; without a word it is the node's.
+    pub record: Option<bool>,
     /// Hash of the key, where it can be revoked.
     pub key: Option<B256>,
 }
@@ -124,6 +126,11 @@ impl NameGuard {
     /// The name.
     pub fn name(&self) -> &str {
         &self.grant.name
+    }
+
+    /// As [`Grant::record`].
+    pub fn record(&self) -> Option<bool> {
+        self.grant.record
     }
 
     /// As [`Grant::ladder`].

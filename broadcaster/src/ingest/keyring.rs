@@ -59,7 +59,7 @@ impl Keyring {
         }
         match self.stored(self.store.stream_key(hash)).await? {
             Some(row) if row.revoked_ms.is_some() => Err(Refusal::Revoked),
-            Some(row) => Ok(Some(Grant { name: row.name, ladder: None, key: Some(hash) })),
+            Some(row) => Ok(Some(Grant { name: row.name, key: Some(hash), ..Grant::default() })),
             None => {
                 let alone = self.webhook.is_some()
                     && self.configured.is_empty()
@@ -91,9 +91,9 @@ impl Keyring {
                 info!(peer = %attempt.peer, protocol = attempt.protocol.name(), %reason, "the auth webhook refuses a publisher");
                 Err(Refusal::Denied { reason, known })
             }
-            (Ok(Verdict::Allow { name, ladder }), own) => match (name, own) {
-                (Some(name), own) => Ok(Grant { name, ladder, key: own.and_then(|own| own.key) }),
-                (None, Some(own)) => Ok(Grant { ladder, ..own }),
+            (Ok(Verdict::Allow { name, ladder, record }), own) => match (name, own) {
+                (Some(name), own) => Ok(Grant { name, ladder, record, key: own.and_then(|own| own.key) }),
+                (None, Some(own)) => Ok(Grant { ladder, record, ..own }),
                 (None, None) => {
                     warn!(
                         "the auth webhook allows a key that this node does not know, and names no stream: it must answer a name"

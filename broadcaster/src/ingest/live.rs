@@ -21,6 +21,8 @@ pub struct Publication {
     pub name: String,
     /// Its own ladder, highest first; without one it is the node's.
     pub ladder: Option<Vec<Rung>>,
+    /// Whether it is to be recorded, where somebody has said so.
+    pub record: Option<bool>,
     /// Where it comes from.
     pub peer: SocketAddr,
     /// What it says. Dropping this ends the publication.
@@ -77,7 +79,8 @@ impl Live {
                 let (sender, events) = mpsc::channel(EVENT_QUEUE);
                 let (stop, stopped) = oneshot::channel();
                 let (name, ladder) = (self.guard.name().to_owned(), self.guard.ladder().map(<[Rung]>::to_vec));
-                let publication = Publication { name, ladder, peer: self.peer, events, stop };
+                let (record, peer) = (self.guard.record(), self.peer);
+                let publication = Publication { name, ladder, record, peer, events, stop };
                 let handed = self.publications.send_timeout(publication, CONSUMER_TIMEOUT).await;
                 handed.map_err(|_| LiveError::Overloaded)?;
                 self.consumer.insert((sender, stopped))

@@ -7,7 +7,8 @@
 //! `Millrace-Timestamp` has the unix time in seconds, `Millrace-Signature` has `sha256=` and the HMAC-SHA-256, in hex, of the
 //! timestamp, a full stop and the body.
 //!
-//! The answer is 200 with JSON: `allow`, and where it allows `name` and `ladder` if they are to be others, where it does not, `reason`;
+//! The answer is 200 with JSON: `allow`, and where it allows `name` and `ladder` if they are to be others and
+//! `record` if the stream is to be recorded or is not to be, where it does not, `reason`;
 //! 403 refuses too. Anything else is a failure of the program, not its word: whether it lets anybody in is said by the configuration.
 
 use super::gate::Attempt;
@@ -122,6 +123,7 @@ struct Answer {
     reason: Option<String>,
     name: Option<String>,
     ladder: Option<Vec<Rung>>,
+    record: Option<bool>,
 }
 
 /// The webhook's word.
@@ -133,6 +135,8 @@ pub enum Verdict {
         name: Option<String>,
         /// With a ladder of its own, highest first.
         ladder: Option<Vec<Rung>>,
+        /// Recorded, or not, whatever the configuration says.
+        record: Option<bool>,
     },
     /// No, with a reason for the publisher.
     Refuse(String),
@@ -221,7 +225,7 @@ fn read(forbidden: bool, body: &[u8]) -> Result<Verdict, WebhookError> {
         check_name(name).map_err(|error| WebhookError::Name(error.to_string()))?;
     }
     let ladder = answer.ladder.map(check_ladder).transpose().map_err(WebhookError::Ladder)?;
-    Ok(Verdict::Allow { name: answer.name, ladder })
+    Ok(Verdict::Allow { name: answer.name, ladder, record: answer.record })
 }
 
 /// A reason as it can stand in a log line and in every protocol.
@@ -263,7 +267,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_strictly() {
-        let allow = |name: Option<&str>, ladder| Ok(Verdict::Allow { name: name.map(Into::into), ladder });
+        let allow =
+            |name: Option<&str>, ladder| Ok(Verdict::Allow { name: name.map(Into::into), ladder, record: None });
         let refuse = |reason: &str| Ok(Verdict::Refuse(reason.into()));
         let yes = |body: &str| read(false, body.as_bytes());
         assert_eq!(yes(r#"{"allow":true}"#), allow(None, None));
@@ -271,6 +276,8 @@ mod tests {
         let ladder = vec![Rung { height: 720, bitrate: 2_000_000 }, Rung { height: 360, bitrate: 600_000 }];
         let said = r#"{"allow":true,"ladder":[{"height":360,"bitrate":600000},{"height":720,"bitrate":2000000}]}"#;
         assert_eq!(yes(said), allow(None, Some(ladder)));
+        let record = Verdict::Allow { name: None, ladder: None, record: Some(false) };
+        assert_eq!(yes(r#"{"allow":true,"record":false}"#), Ok(record));
         assert_eq!(yes(r#"{"allow":false,"reason":"not\n paid"}"#), refuse("not paid"));
         assert_eq!(yes(r#"{"allow":false,"reason":" "}"#), refuse(NO_REASON));
         assert_eq!(yes(r#"{"allow":false}"#), refuse(NO_REASON));
@@ -281,7 +288,8 @@ mod tests {
             ("", "EOF"),
             ("{}", "allow"),
             (r#"{"allow":"yes"}"#, "boolean"),
-            (r#"{"allow":true,"record":true}"#, "record"),
+            (r#"{"allow":true,"record":"yes"}"#, "boolean"),
+            (r#"{"allow":true,"recorded":true}"#, "recorded"),
             (r#"{"allow":true,"name":"../x"}"#, "../x"),
             (r#"{"allow":true,"ladder":[{"height":9,"bitrate":600000}]}"#, "pixels"),
             (r#"{"allow":true,"ladder":[{"height":360}]}"#, "bitrate"),

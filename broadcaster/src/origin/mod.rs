@@ -11,6 +11,7 @@
 //! | `access` | who may watch: pure |
 //! | `viewers` | how many watch: sans-IO |
 //! | `http` | the routes |
+//! | `reader` | what the recorder reads |
 //!
 //! Paths: `/live/{name}/master.m3u8`, and per rendition `/live/{name}/{rendition}/` with `index.m3u8`, `init-{n}.mp4`, `{number}.m4s`
 //! for segments and `{number}.{index}.m4s` for their parts.
@@ -24,7 +25,8 @@ mod http;
 mod http_tests;
 #[cfg(test)]
 mod part_tests;
-mod playlist;
+pub(crate) mod playlist;
+pub(crate) mod reader;
 mod rendition;
 mod shared;
 mod stream;
@@ -34,12 +36,13 @@ mod viewers;
 
 pub use access::{Access, LEAST_SECRET};
 pub use directives::{DirectiveError, Directives};
+pub(crate) use rendition::Description;
 pub use stream::{AUDIO, KEEP_ENDED, Keep, LINGER, SOURCE, STREAM_BYTES, WINDOW};
 
 use crate::events::SegmentEvent;
 use bytes::Bytes;
 use millrace_media::cmaf::{self, CmafError, Track};
-use rendition::{Description, Part};
+use rendition::Part;
 use shared::Shared;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -330,6 +333,16 @@ impl StreamHandle {
     /// Ends the stream, for a caller whose segmenter could not. Playlists end at once when `clean`, else after the wait for its publisher.
     pub fn end(&self, clean: bool) {
         let _ = self.apply(&[SegmentEvent::End { clean }]);
+    }
+
+    /// What a recorder reads the stream by.
+    pub(crate) fn reader(&self) -> reader::Reader {
+        reader::Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// The playlist's number of this publication's segment 0.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Stream) -> Result<T, OriginError>) -> Result<T, OriginError> {

@@ -1,7 +1,7 @@
 //! Playlists as text, by RFC 8216bis. Pure: a stream and the time in, a string out.
 
 use super::rendition::{Description, Part, Rendition};
-use super::stream::{AUDIO, Entry, Hint, SOURCE, Slot, Stream, Tail};
+use super::stream::{AUDIO, Entry, Hint, SOURCE, Slot, Stream, Tail, longest_segment};
 use crate::events::TICKS_PER_SECOND;
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -17,42 +17,22 @@ const UNMEASURED_MARGIN: u64 = 11; // tenths
 pub(super) fn master(stream: &Stream) -> Option<String> {
     let active = |name: &str| stream.renditions.get(name).filter(|rendition| rendition.is_active());
     let audio = active(AUDIO);
-    let mut text = header(VERSION, stream.is_independent(SOURCE));
+    let mut text = header(stream.is_independent(SOURCE));
     if !stream.video {
         let sound = audio.filter(|audio| audio.peak > 0)?;
-        let (peak, average, codec) = (sound.peak, sound.average(), &sound.about.codec);
-        let _ = writeln!(
-            text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"\naudio/index.m3u8"
-        );
+        sound_alone(&mut text, &sound.about.codec, (sound.peak, sound.average()));
         return Some(text);
     }
     // A source that is not listed itself has no variant until its ladder is known.
     let source = stream.renditions.get(SOURCE).filter(|source| source.peak > 0 && !stream.ladder.is_empty())?;
     if let Some(audio) = audio {
-        let _ = writeln!(
-            text,
-            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"audio/index.m3u8\"",
-            audio.about.channels
-        );
+        audio_group(&mut text, audio.about.channels);
     }
-    let rate = stream.frame_rate.map(snap).unwrap_or(30.0);
+    let rate = stream.frame_rate.map_or(30.0, snap);
     for name in &stream.ladder {
         let Some(rendition) = stream.renditions.get(name) else { continue };
-        let (peak, average) = bandwidth(rendition, source);
-        let (audio_peak, audio_average) = audio.map_or((0, 0), |audio| (audio.peak, audio.average()));
-        let about = &rendition.about;
-        let _ = write!(
-            text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",RESOLUTION={}x{},FRAME-RATE={rate:.3}",
-            peak + audio_peak,
-            average + audio_average,
-            about.codec,
-            audio.map(|audio| format!(",{}", audio.about.codec)).unwrap_or_default(),
-            about.width,
-            about.height,
-        );
-        let _ = writeln!(text, "{}\n{name}/index.m3u8", if audio.is_some() { ",AUDIO=\"audio\"" } else { "" });
+        let sound = audio.map(|audio| (audio.about.codec.as_str(), (audio.peak, audio.average())));
+        variant(&mut text, name, &rendition.about, bandwidth(rendition, source), rate, sound);
     }
     for name in &stream.ladder {
         let Some(rendition) = stream.renditions.get(name) else { continue };
@@ -65,6 +45,45 @@ pub(super) fn master(stream: &Stream) -> Option<String> {
         );
     }
     Some(text)
+}
+
+/// The audio rendition as the group that every variant names.
+pub(crate) fn audio_group(text: &mut String, channels: u8) {
+    let _ = writeln!(
+        text,
+        "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"{channels}\",URI=\"audio/index.m3u8\""
+    );
+}
+
+/// A variant with picture: its own peak and average bit/s, and codec, peak and average of the sound beside it.
+pub(crate) fn variant(
+    text: &mut String,
+    name: &str,
+    about: &Description,
+    (peak, average): (u64, u64),
+    rate: f64,
+    sound: Option<(&str, (u64, u64))>,
+) {
+    let (audio_peak, audio_average) = sound.map_or((0, 0), |(_, rates)| rates);
+    let _ = writeln!(
+        text,
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",RESOLUTION={}x{},FRAME-RATE={rate:.3}{}\n{name}/index.m3u8",
+        peak + audio_peak,
+        average + audio_average,
+        about.codec,
+        sound.map(|(codec, _)| format!(",{codec}")).unwrap_or_default(),
+        about.width,
+        about.height,
+        if sound.is_some() { ",AUDIO=\"audio\"" } else { "" },
+    );
+}
+
+/// The only variant of a stream of sound.
+pub(crate) fn sound_alone(text: &mut String, codec: &str, (peak, average): (u64, u64)) {
+    let _ = writeln!(
+        text,
+        "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"\naudio/index.m3u8"
+    );
 }
 
 /// Peak and average bit/s of a video rendition without audio.
@@ -105,7 +124,7 @@ pub(super) fn media(stream: &Stream, name: &str, now: Instant, skip: bool) -> Op
     let skipped = if skip && !ended { skippable(&entries, &tail, target) } else { 0 };
     let version = if skipped > 0 { SKIP_VERSION } else { VERSION };
 
-    let mut text = header(version, stream.is_independent(name));
+    let mut text = header_of(version, stream.is_independent(name));
     let _ = writeln!(text, "#EXT-X-TARGETDURATION:{target}");
     if !ended {
         text.push_str(&control(target, part_target));
@@ -147,7 +166,7 @@ pub(super) fn key_pictures(stream: &Stream, name: &str, now: Instant) -> Option<
     let entries: Vec<Entry<'_>> = stream.entries(name).collect();
     let first_init = entries.iter().find_map(|entry| Some((entry.of, entry.segment?.init)));
     first_init?;
-    let mut text = header(VERSION, false);
+    let mut text = header(false);
     let _ = writeln!(text, "#EXT-X-TARGETDURATION:{target}");
     let _ = writeln!(text, "#EXT-X-MEDIA-SEQUENCE:{}", stream.window_start());
     let _ = writeln!(text, "#EXT-X-DISCONTINUITY-SEQUENCE:{}", stream.discontinuity_sequence);
@@ -190,7 +209,7 @@ fn control(target: i64, part_target: Option<i64>) -> String {
     let mut text =
         format!("#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={:.1}", (SKIP_UNTIL * target) as f64);
     if let Some(ticks) = part_target {
-        let longest = seconds(ticks);
+        let longest = in_seconds(ticks);
         let _ = write!(text, ",PART-HOLD-BACK={:.5}", HOLD_BACK as f64 * longest);
         let _ = write!(text, "\n#EXT-X-PART-INF:PART-TARGET={longest:.5}");
     }
@@ -215,10 +234,6 @@ fn reports(text: &mut String, stream: &Stream, name: &str, now: Instant) {
         let part = part.map(|part| format!(",LAST-PART={part}")).unwrap_or_default();
         let _ = writeln!(text, "#EXT-X-RENDITION-REPORT:URI=\"../{other}/index.m3u8\",LAST-MSN={segment}{part}");
     }
-}
-
-fn seconds(ticks: i64) -> f64 {
-    ticks as f64 / TICKS_PER_SECOND as f64
 }
 
 /// Writes segments and parts.
@@ -251,8 +266,8 @@ impl<'a> Lister<'a> {
     }
 
     fn end(&mut self, of: &str, number: u64, ticks: i64) {
-        let (folder, tag, seconds) = (self.folder(of), &self.stream.tag, seconds(ticks));
-        let _ = writeln!(self.text, "#EXTINF:{seconds:.5},\n{folder}{number}.m4s?v={tag}");
+        let uri = format!("{}{number}.m4s?v={}", self.folder(of), self.stream.tag);
+        entry(&mut self.text, false, in_seconds(ticks), &uri);
     }
 
     fn tail(&mut self, tail: &Tail<'a>) {
@@ -279,7 +294,7 @@ impl<'a> Lister<'a> {
         let (folder, tag) = (self.folder(of), &self.stream.tag);
         for (index, (part, ticks)) in parts.iter().enumerate() {
             let independent = if part.independent { ",INDEPENDENT=YES" } else { "" };
-            let duration = seconds(*ticks);
+            let duration = in_seconds(*ticks);
             let _ = writeln!(
                 self.text,
                 "#EXT-X-PART:DURATION={duration:.5},URI=\"{folder}{number}.{index}.m4s?v={tag}\"{independent}"
@@ -292,20 +307,42 @@ impl<'a> Lister<'a> {
     }
 }
 
-fn header(version: u32, independent: bool) -> String {
+/// A segment, or the gap where it would be.
+pub(crate) fn entry(text: &mut String, gap: bool, seconds: f64, uri: &str) {
+    if gap {
+        text.push_str("#EXT-X-GAP\n");
+    }
+    let _ = writeln!(text, "#EXTINF:{seconds:.5},\n{uri}");
+}
+
+/// A segment's duration as it may be listed: one that is too long leaves a gap, and a gap obeys the target duration too.
+pub(crate) fn seconds(ticks: i64, target: i64) -> f64 {
+    in_seconds(ticks.min(longest_segment(target)))
+}
+
+fn in_seconds(ticks: i64) -> f64 {
+    ticks as f64 / TICKS_PER_SECOND as f64
+}
+
+/// The first lines of a playlist.
+pub(crate) fn header(independent: bool) -> String {
+    header_of(VERSION, independent)
+}
+
+fn header_of(version: u32, independent: bool) -> String {
     let independent = if independent { "#EXT-X-INDEPENDENT-SEGMENTS\n" } else { "" };
     format!("#EXTM3U\n#EXT-X-VERSION:{version}\n{independent}")
 }
 
 /// The common rate that a measured one stands for, if it is within what millisecond timestamps blur over two seconds.
-fn snap(measured: f64) -> f64 {
+pub(crate) fn snap(measured: f64) -> f64 {
     let common = [24000.0 / 1001.0, 24.0, 25.0, 30000.0 / 1001.0, 30.0, 48.0, 50.0, 60000.0 / 1001.0, 60.0];
     let nearest = common.into_iter().min_by(|a, b| (a - measured).abs().total_cmp(&(b - measured).abs()));
     nearest.filter(|rate| (rate - measured).abs() < rate * 0.001).unwrap_or(measured)
 }
 
 /// Unix milliseconds as ISO 8601 in UTC, by the civil-from-days calculation.
-fn date(ms: i64) -> String {
+pub(crate) fn date(ms: i64) -> String {
     let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
     let shifted = days + 719_468; // days since 0000-03-01
     let era = shifted.div_euclid(146_097);

@@ -5,6 +5,7 @@ use crate::events::TICKS_PER_SECOND;
 use crate::segmenter::PART_TARGET;
 use bytes::Bytes;
 use millrace_media::cmaf::{CmafError, read_head};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// LL-HLS asks of every part but the last of its segment that it fill so much of the part target, in hundredths.
@@ -69,15 +70,15 @@ impl Segment {
 }
 
 /// What a rendition is, for the master playlist.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Description {
-    pub(super) codec: String,
-    pub(super) width: u32,
-    pub(super) height: u32,
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(crate) codec: String,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
     /// Configured bit/s; 0 for what is only measured.
-    pub(super) bitrate: u32,
+    pub(crate) bitrate: u32,
     /// Audio only.
-    pub(super) channels: u8,
+    pub(crate) channels: u8,
 }
 
 #[derive(Debug, Default)]

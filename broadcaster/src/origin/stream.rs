@@ -170,6 +170,8 @@ pub(super) struct Stream {
     publications: u64,
     base: u64,
     keep: Keep,
+    /// First segment since players were last told that the playlists have ended.
+    since: u64,
     ended: Option<(Instant, bool)>,
     bytes: usize,
 }
@@ -194,6 +196,7 @@ impl Stream {
             publications: 0,
             base: 0,
             keep,
+            since: 0,
             ended: None,
             bytes: 0,
         }
@@ -205,6 +208,7 @@ impl Stream {
             // Players have seen the end: what follows is a new playlist, whose numbers only go on.
             self.delist(self.next_number, now);
             (self.target, self.part_targets) = (None, PartTargets::default());
+            self.since = self.next_number;
         }
         (self.publications, self.base, self.ended) = (self.publications + 1, self.next_number, None);
         self.measure_rate = true;
@@ -558,6 +562,27 @@ impl Stream {
     /// Number of the source segment that is not finished yet.
     pub(super) fn next_number(&self) -> u64 {
         self.next_number
+    }
+
+    /// First segment of the playlists that are open now, or ended last.
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// The slots from `number` on that are kept, listed or not.
+    pub(super) fn kept_from(&self, number: u64) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.number >= number)
+    }
+
+    /// What the playlist of `name` has for a slot: the rendition whose segment it is, and the segment, `None` for a gap. `None` while
+    /// that is open.
+    pub(super) fn settled<'a>(&'a self, name: &'a str, slot: &Slot) -> Option<(&'a str, Option<&'a Segment>)> {
+        let Some((of, rendition)) = self.lists(name, slot.number) else { return Some((name, None)) };
+        match rendition.progress(slot) {
+            Progress::Open => None,
+            Progress::Gap => Some((of, None)),
+            Progress::Ready => Some((of, rendition.segments.get(&slot.number))),
+        }
     }
 
     pub(super) fn window_start(&self) -> u64 {

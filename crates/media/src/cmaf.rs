@@ -87,6 +87,35 @@ pub struct Sample {
 /// # Errors
 /// When the codec configuration does not read.
 pub fn write_init(track: &Track) -> Result<Bytes, CmafError> {
+    let mut trak = trak(track)?;
+    trak.mdia.minf.stbl.stco = Some(mp4_atom::Stco::default());
+    let timescale = track.timescale();
+    let moov = mp4_atom::Moov {
+        mvhd: mp4_atom::Mvhd { timescale, rate: 1.into(), volume: 1.into(), next_track_id: 2, ..Default::default() },
+        mvex: Some(mp4_atom::Mvex {
+            mehd: None,
+            trex: vec![mp4_atom::Trex {
+                track_id: TRACK_ID,
+                default_sample_description_index: 1,
+                ..Default::default()
+            }],
+        }),
+        trak: vec![trak],
+        ..Default::default()
+    };
+    let ftyp = mp4_atom::Ftyp {
+        major_brand: b"iso6".into(),
+        minor_version: 0,
+        compatible_brands: vec![b"iso6".into(), b"cmfc".into(), b"mp41".into()],
+    };
+    let mut out = Vec::new();
+    ftyp.encode(&mut out)?;
+    moov.encode(&mut out)?;
+    Ok(out.into())
+}
+
+/// A track without samples.
+pub(crate) fn trak(track: &Track) -> Result<mp4_atom::Trak, CmafError> {
     let (mut tkhd, mut minf) = (mp4_atom::Tkhd::default(), mp4_atom::Minf::default());
     let (codec, handler, name) = match track {
         Track::Video(video) => {
@@ -105,38 +134,16 @@ pub fn write_init(track: &Track) -> Result<Bytes, CmafError> {
     (tkhd.track_id, tkhd.enabled, tkhd.in_movie) = (TRACK_ID, true, true);
     minf.dinf.dref.entries = vec![mp4_atom::DrefEntry::Url(mp4_atom::Url::default())];
     minf.stbl.stsd.codecs = vec![codec];
-    minf.stbl.stco = Some(mp4_atom::Stco::default());
     let timescale = track.timescale();
-    let moov = mp4_atom::Moov {
-        mvhd: mp4_atom::Mvhd { timescale, rate: 1.into(), volume: 1.into(), next_track_id: 2, ..Default::default() },
-        mvex: Some(mp4_atom::Mvex {
-            mehd: None,
-            trex: vec![mp4_atom::Trex {
-                track_id: TRACK_ID,
-                default_sample_description_index: 1,
-                ..Default::default()
-            }],
-        }),
-        trak: vec![mp4_atom::Trak {
-            tkhd,
-            mdia: mp4_atom::Mdia {
-                mdhd: mp4_atom::Mdhd { timescale, language: "und".to_owned(), ..Default::default() },
-                hdlr: mp4_atom::Hdlr { handler: handler.into(), name: name.to_owned() },
-                minf,
-            },
-            ..Default::default()
-        }],
+    Ok(mp4_atom::Trak {
+        tkhd,
+        mdia: mp4_atom::Mdia {
+            mdhd: mp4_atom::Mdhd { timescale, language: "und".to_owned(), ..Default::default() },
+            hdlr: mp4_atom::Hdlr { handler: handler.into(), name: name.to_owned() },
+            minf,
+        },
         ..Default::default()
-    };
-    let ftyp = mp4_atom::Ftyp {
-        major_brand: b"iso6".into(),
-        minor_version: 0,
-        compatible_brands: vec![b"iso6".into(), b"cmfc".into(), b"mp41".into()],
-    };
-    let mut out = Vec::new();
-    ftyp.encode(&mut out)?;
-    moov.encode(&mut out)?;
-    Ok(out.into())
+    })
 }
 
 fn sample_entry(video: &VideoTrack, sar: (u16, u16)) -> Result<mp4_atom::Codec, CmafError> {
@@ -336,6 +343,23 @@ pub fn read_head(bytes: &[u8]) -> Result<PartHead, CmafError> {
         key: first.key,
         first_sample_end: data_at + first.end,
     })
+}
+
+/// Reads a segment of several parts: its samples in decode order.
+///
+/// # Errors
+/// As [`read_part`], of each.
+pub fn read_segment(bytes: &[u8]) -> Result<Vec<Sample>, CmafError> {
+    let (mut samples, mut start, mut at) = (Vec::new(), 0, 0);
+    for next in boxes(bytes) {
+        let (kind, body) = next?;
+        at += body.len() + 8;
+        if &kind == b"mdat" {
+            samples.extend(read_part(bytes.get(start..at).ok_or(CmafError::Invalid("box size"))?)?);
+            start = at;
+        }
+    }
+    if samples.is_empty() { Err(CmafError::Missing("mdat")) } else { Ok(samples) }
 }
 
 /// Reads one part: its samples in decode order. Boxes beside the `moof` and `mdat` (`styp`, `prft`, `emsg`) are passed over.

@@ -7,6 +7,7 @@
 //! | [`av1`], [`vpx`] | sequence and frame headers, `av1C` and `vpcC`, OBUs; pure Rust |
 //! | [`audio`] | Opus into AAC, in time with its packets |
 //! | [`transcode`] | a [`Session`](transcode::Session): decode once, scale, encode every rendition |
+//! | [`progressive`] | samples as one MP4 that plays while it is fetched; pure Rust |
 //! | [`picture`] | one decoded picture, for verification |
 //! | [`nvenc`] | is there an NVENC that works? |
 //! | [`synthetic`] | a moving picture made here, for calibration and tests |
@@ -27,6 +28,7 @@ pub mod h265;
 mod nal;
 pub mod nvenc;
 pub mod picture;
+pub mod progressive;
 pub mod synthetic;
 mod track;
 pub mod transcode;
