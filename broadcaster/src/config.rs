@@ -328,7 +328,7 @@ impl BroadcasterConfig {
         let store = recording::Store::open(&self.recording)
             .map_err(|error| wrong("broadcaster.recording", &self.recording, error.to_string()))?;
         let keep = recording::Keep { hours: self.recording_retention_hours, bytes: self.recording_max_bytes };
-        Ok(Some(Options { store, policy, keep }))
+        Ok(Some(Options { store, policy, keep, access: self.access()? }))
     }
 
     /// How much of a stream is kept.

@@ -8,6 +8,7 @@
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use std::fmt;
 
 /// A secret has so many characters at least: fewer could be tried out.
 pub const LEAST_SECRET: usize = 16;
@@ -16,7 +17,7 @@ const DIGITS: usize = 32;
 
 /// Why somebody may not watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denied {
+pub(crate) enum Denied {
     /// No signature.
     #[error("this stream needs a signed address: ask whoever shows it")]
     Unsigned,
@@ -31,6 +32,12 @@ pub(super) enum Denied {
 /// What playback addresses are signed with; nothing where anybody may watch.
 #[derive(Clone, Default)]
 pub struct Access(Option<Hmac<Sha256>>);
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Access(by signature)" } else { "Access(open)" })
+    }
+}
 
 impl Access {
     /// Access by this secret; an empty one opens the streams to everybody.
@@ -48,7 +55,7 @@ impl Access {
     }
 
     /// The stream's name in a path's part, if who comes with it may watch at `now`, unix seconds.
-    pub(super) fn admit<'a>(&self, part: &'a str, now: u64) -> Result<&'a str, Denied> {
+    pub(crate) fn admit<'a>(&self, part: &'a str, now: u64) -> Result<&'a str, Denied> {
         let Some(key) = &self.0 else { return Ok(part) };
         let (name, (expiry, signature)) = part
             .rsplit_once('@')

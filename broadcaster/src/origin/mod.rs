@@ -34,6 +34,7 @@ mod stream;
 mod tests;
 mod viewers;
 
+pub(crate) use access::Denied;
 pub use access::{Access, LEAST_SECRET};
 pub use directives::{DirectiveError, Directives};
 pub(crate) use rendition::Description;

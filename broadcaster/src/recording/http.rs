@@ -4,6 +4,7 @@ use super::catalog::{State as Stands, Summary};
 use super::clip::{ClipError, Recorded, Source};
 use super::store::{Store, content_type};
 use super::{Recordings, clip};
+use crate::origin::Denied;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use futures::StreamExt;
+use millrace_hop::unix_now;
 use millrace_node::http::loopback_only;
 use object_store::GetRange;
 use serde::Deserialize;
@@ -102,15 +104,36 @@ async fn file(
     of.serve(&name, &id, &format!("{rendition}/{file}"), Some(CACHE_MEDIA), asked).await
 }
 
+/// Why nobody gets at a recording.
+enum Refused {
+    Missing,
+    Denied(Denied),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Missing => not_found(),
+            Self::Denied(why) => {
+                (StatusCode::FORBIDDEN, [(header::CACHE_CONTROL, "no-store")], format!("{why}\n")).into_response()
+            }
+        }
+    }
+}
+
 impl Recordings {
-    /// The recording's folder, if there is such a recording: what is in the store besides is nobody's business.
-    fn folder(&self, name: &str, id: &str) -> Option<(String, Summary)> {
-        let summary = self.catalog.find(name, id)?;
-        Some((format!("{name}/{id}"), summary))
+    /// The recording's folder, if there is such a recording and whoever asks may watch it: what is in the store besides is nobody's business.
+    fn folder(&self, name: &str, id: &str) -> Result<(String, Summary), Refused> {
+        let name = self.options.access.admit(name, unix_now()).map_err(Refused::Denied)?;
+        let summary = self.catalog.find(name, id).ok_or(Refused::Missing)?;
+        Ok((format!("{name}/{id}"), summary))
     }
 
     async fn serve(&self, name: &str, id: &str, file: &str, cache: Option<&'static str>, asked: Parts) -> Response {
-        let Some((folder, summary)) = self.folder(name, id) else { return not_found() };
+        let (folder, summary) = match self.folder(name, id) {
+            Ok(found) => found,
+            Err(refused) => return refused.into_response(),
+        };
         let ended = !matches!(summary.state, Stands::Recording | Stands::Unfinished);
         let cache = cache.unwrap_or(if ended { CACHE_ENDED } else { CACHE_GROWING });
         let rendition = file.rsplit_once('/').map_or("master", |(rendition, _)| rendition);
@@ -206,7 +229,10 @@ struct Stretch {
 }
 
 async fn export(State(of): State<Arc<Recordings>>, Path((name, id)): Name, Query(stretch): Query<Stretch>) -> Response {
-    let Some((folder, _)) = of.folder(&name, &id) else { return not_found() };
+    let (folder, file) = match of.folder(&name, &id) {
+        Ok((folder, _)) => (folder.clone(), folder.replace('/', "-")),
+        Err(refused) => return refused.into_response(),
+    };
     let Ok(place) = of.clips.clone().try_acquire_owned() else {
         let headers = [(header::RETRY_AFTER, CLIP_RETRY), (header::CACHE_CONTROL, "no-store")];
         return (StatusCode::SERVICE_UNAVAILABLE, headers, "several clips are being made already: try again soon\n")
@@ -223,7 +249,7 @@ async fn export(State(of): State<Arc<Recordings>>, Path((name, id)): Name, Query
             let headers = [
                 (header::CONTENT_TYPE, "video/mp4".to_owned()),
                 (header::CONTENT_LENGTH, made.length().to_string()),
-                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}-{id}.mp4\"")),
+                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{file}.mp4\"")),
                 (header::CACHE_CONTROL, "no-store".to_owned()),
             ];
             // Its place is free when the last byte is sent, or nobody takes it.

@@ -33,7 +33,7 @@ pub(crate) use http::router;
 pub(crate) use status::{RecordingView, Status};
 pub(crate) use store::Store;
 
-use crate::origin::StreamHandle;
+use crate::origin::{Access, StreamHandle};
 use catalog::Catalog;
 use marker::{Described, OPEN};
 use millrace_hop::unix_now_ms;
@@ -70,6 +70,8 @@ pub(crate) struct Options {
     pub(crate) store: Store,
     pub(crate) policy: Policy,
     pub(crate) keep: Keep,
+    /// Who may watch: as live.
+    pub(crate) access: Access,
 }
 
 /// All recorders of a broadcaster.

@@ -5,11 +5,11 @@ use super::marker::Marker;
 use super::sheet::{Entry, Track};
 use super::*;
 use crate::origin::reader::Moment;
-use crate::origin::{Origin, SOURCE};
+use crate::origin::{Access, Origin, SOURCE};
 
 fn recordings(policy: Policy, dir: &tempfile::TempDir) -> Recordings {
     let store = Store::Folder(Arc::new(dir.path().to_owned()));
-    Recordings::new(Options { store, policy, keep: Keep::default() }, "node")
+    Recordings::new(Options { store, policy, keep: Keep::default(), access: Access::default() }, "node")
 }
 
 #[tokio::test]
@@ -71,4 +71,23 @@ async fn what_the_origin_has_forgotten_is_a_gap_and_what_the_store_refused_is_tr
     let text = store.get(&format!("{}/{SOURCE}/index.m3u8", running.marker.folder())).await.unwrap();
     let text = String::from_utf8_lossy(&text).into_owned();
     assert!(text.ends_with("#EXT-X-GAP\n#EXTINF:2.00000,\n3.m4s\n"), "{text}");
+}
+
+#[tokio::test]
+async fn recordings_are_for_those_who_may_watch() {
+    let dir = tempfile::tempdir().unwrap();
+    let access = Access::new("a secret of some length");
+    let [good, old] = [u64::MAX / 2, 1].map(|expiry| access.path("show", expiry));
+    let mut recordings = recordings(Policy::All, &dir);
+    recordings.options.access = access;
+    let (players, _) = router(Arc::new(recordings));
+    // There is no recording: who may watch is told so.
+    for (path, status) in [("/live/show/master.m3u8", 403), (&*old, 403), (&*good, 404)] {
+        for file in ["ID/master.m3u8", "ID/source/index.m3u8", "ID/source/0.m4s", "ID/clip.mp4?from=0&to=1"] {
+            let path = path.replace("/live/", "/recordings/").replace("master.m3u8", file);
+            let request = axum::http::Request::get(&path).body(axum::body::Body::empty()).unwrap();
+            let answer = tower::ServiceExt::oneshot(players.clone(), request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+        }
+    }
 }
