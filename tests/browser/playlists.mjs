@@ -58,9 +58,10 @@ try {
     const at = new URL(uri, url).href;
     return { url: at, name: at.split("/").at(-2), media: await media(at) };
   };
+  const played = master.variants.filter((v) => !v.isIFrameOnly);
   const groups = new Map(master.variants.flatMap((v) => v.audio.map((a) => [a.uri, a])));
   const variants = await Promise.all(
-    master.variants.map(async (v) => ({
+    played.map(async (v) => ({
       ...(await named(v.uri)),
       width: v.resolution?.width ?? null,
       height: v.resolution?.height ?? null,

@@ -1,5 +1,6 @@
 //! FFmpeg publishes by Enhanced RTMP what is no H.264 to the whole network: the source is served as it comes, and its ladder is H.264.
 
+use crate::browser::Viewer;
 use crate::media::{Publisher, frames, play, recent_ffmpeg};
 use crate::network::Network;
 use crate::playlist::Watch;
@@ -16,7 +17,7 @@ struct Encoded<'a> {
     /// How its name in the master playlist begins.
     codec: &'a str,
     /// The renditions that it gets, lowest first.
-    rungs: &'a [&'a str],
+    rungs: &'a [&'static str],
 }
 
 #[test]
@@ -66,6 +67,7 @@ fn follow(encoded: &Encoded<'_>) {
     let arguments: Vec<&OsStr> = arguments.iter().flat_map(|some| some.iter().map(OsStr::new)).collect();
     let publisher = Publisher::start_by(&program, &arguments, &network.rtmp(&network.live.key));
     network.until_stream_is(&network.live.name, "live");
+    let viewer = Viewer::start(&network.master(&network.live.name), encoded.rungs[0]);
     let mut watch = Watch::new(network.master(&network.live.name));
     watch.until_more(4, START);
     watch.assert_whole();
@@ -88,6 +90,7 @@ fn follow(encoded: &Encoded<'_>) {
         assert_eq!(source.len(), 60, "segment {seq}: two seconds at 30 frames a second");
         assert!(source.iter().all(|f| (f.width, f.height) == encoded.size), "segment {seq}");
     }
+    viewer.shown(360);
     let paid = network.segments().unwrap();
     assert!(paid.iter().any(|segment| segment["result"] == "pass"), "{paid:?}");
 

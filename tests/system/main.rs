@@ -4,6 +4,7 @@
 //! What needs the clips of `../shared/media` (or `MILLRACE_MEDIA`) says so and passes where they are missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod browser;
 /// Shared with the tests of the packages below.
 #[path = "../../contracts/tests/support/chaos.rs"]
 #[allow(unreachable_pub, dead_code, missing_docs, reason = "each test uses it in part")]
@@ -25,6 +26,8 @@ mod killed;
 mod ladder;
 mod liar;
 mod lost_transcoder;
+mod low_latency;
+mod players;
 mod recording;
 mod refusals;
 mod resized;

@@ -42,6 +42,7 @@ pub(crate) struct Ready {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Pids {
+    pub(crate) orchestrator: i64,
     pub(crate) transcoders: Vec<i64>,
 }
 

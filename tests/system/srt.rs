@@ -1,5 +1,6 @@
 //! FFmpeg publishes by SRT to the whole network, and every rendition is played with the source's frames and times.
 
+use crate::browser::Viewer;
 use crate::media::{Publisher, cuts, frames};
 use crate::network::Network;
 use crate::playlist::Watch;
@@ -19,6 +20,7 @@ fn ffmpeg_publishes_by_srt_and_every_rendition_has_the_sources_frames_and_times(
     let url = format!("{}?linger=5&streamid=#!::r={},m=publish", network.ready.srt_url, network.live.key);
     let publisher = Publisher::file(cuts(), 0, &url);
     network.until_stream_is(&network.live.name, "live");
+    let viewer = Viewer::start(&network.master(&network.live.name), "360p");
     let mut watch = Watch::new(network.master(&network.live.name));
     wait_for("every playlist says that the stream has ended", END, || {
         watch.look()?;
@@ -37,6 +39,7 @@ fn ffmpeg_publishes_by_srt_and_every_rendition_has_the_sources_frames_and_times(
     assert_eq!(times.len(), PICTURES);
     assert!(times.windows(2).all(|pair| pair[1] - pair[0] == STEP), "{times:?}");
     watch.assert_plays(&["360p", "source"]);
+    viewer.shown(360);
     network.assert_well();
     assert!(!network.logs().contains(&network.live.key), "a key is in the logs");
 }

@@ -1,5 +1,6 @@
 //! A browser, FFmpeg and GStreamer publish by WHIP to the whole network, and what they send is played transcoded.
 
+use crate::browser::Viewer;
 use crate::http::{hang_up, whip};
 use crate::media::{frames, play, recent_ffmpeg};
 use crate::network::Network;
@@ -27,11 +28,13 @@ fn camera(dir: &std::path::Path) -> std::path::PathBuf {
 
 /// Looks on until three segments of the ladder are out, and at what they are.
 fn assert_transcoded(network: &Network) -> Watch {
+    let viewer = Viewer::start(&network.master(&network.live.name), "360p");
     let mut watch = Watch::new(network.master(&network.live.name));
     watch.until_more(3, START);
     watch.assert_whole();
     watch.assert_same_frames();
     watch.assert_plays(&["360p", "source"]);
+    viewer.shown(360);
     watch
 }
 
@@ -113,6 +116,7 @@ fn gstreamer_publishes_h264_by_whip_and_is_played_transcoded() {
 #[test]
 fn gstreamer_publishes_vp8_by_whip_and_is_played_as_h264() {
     gstreamer(webrtcbin::VP8, |network| {
+        let viewer = Viewer::start(&network.master(&network.live.name), "360p");
         let mut watch = Watch::new(network.master(&network.live.name));
         watch.until_more(4, START);
         watch.assert_whole();
@@ -121,6 +125,7 @@ fn gstreamer_publishes_vp8_by_whip_and_is_played_as_h264() {
         assert_eq!(names, ["360p"], "no player takes vp8: its source is not listed");
         assert!(variants[0].codecs.contains("avc1.") && variants[0].audio, "{}", variants[0].codecs);
         play(&variants[0].url, 30);
+        viewer.shown(360);
         for (seq, (segment, bytes)) in watch.seen["360p"].iter().skip(1) {
             let shown = frames(bytes).unwrap();
             let expected = segment.duration * 30.0;

@@ -1,0 +1,147 @@
+// Follows every playlist of a stream as a low-latency player would, and says what it finds against RFC 8216bis.
+//   node follow.mjs MASTER_URL [SECONDS]
+// It ends with the stream, or after so many seconds. Each playlist is reloaded by its next part, parsed strictly, and held against what was
+// listed before and against the other playlists. Parts and segments are fetched, once each. Prints one line of JSON:
+// { playlists, reloads, deltas, segments, parts, gaps, discontinuities, whole, late, findings }, and exits 1 when there is a finding.
+import HLS from "hls-parser";
+
+HLS.setOptions({ strictMode: true });
+const [master, limit = "86400"] = process.argv.slice(2);
+const until = Date.now() + 1000 * Number(limit);
+/** A publisher may be away for ten seconds, and a reload is held for six. */
+const ANSWER_MS = 25_000;
+const MOST_FINDINGS = 20;
+
+const facts = { playlists: 0, reloads: 0, deltas: 0, segments: 0, parts: 0, gaps: 0, discontinuities: 0, whole: 0, late: 0, findings: [] };
+const finding = (what) => facts.findings.length < MOST_FINDINGS && facts.findings.push(what);
+/** By segment number: what every playlist must say alike. */
+const timeline = new Map();
+
+async function get(url) {
+  const answer = await fetch(url, { signal: AbortSignal.timeout(ANSWER_MS) });
+  return { status: answer.status, bytes: Buffer.from(await answer.arrayBuffer()), headers: answer.headers };
+}
+
+function parse(name, text) {
+  try {
+    return HLS.parse(text);
+  } catch (error) {
+    finding(`${name}: ${error.message}\n${text}`);
+    return null;
+  }
+}
+
+/** The last part of a segment may be short, and is listed before its segment is. The parser cannot know: it is taken away, and looked for. */
+function withoutShortEnd(text) {
+  const target = Number(/PART-TARGET=([\d.]+)/.exec(text)?.[1] ?? 0);
+  const [, line, duration, key] = /(#EXT-X-PART:DURATION=([\d.]+),URI="(?:\.\.\/[^/]+\/)?(\d+\.\d+)\.m4s[^\n]*\n)#EXT-X-PRELOAD-HINT/.exec(text) ?? [];
+  return line && Number(duration) < 0.85 * target ? { text: text.replace(line, ""), short: key } : { text, short: null };
+}
+
+/** Follows one media playlist to its end. */
+async function follow(url) {
+  const name = url.pathname.split("/").at(-2);
+  const listed = new Map(); // segments by number
+  const parts = new Map(); // the bytes of parts by "number.index"
+  const ends = new Set(); // short parts, which must be the last of their segments
+  let target = null;
+  let partTarget = null;
+  let next = null;
+  let first = 0;
+  let edge = -1;
+  while (Date.now() < until) {
+    const asked = new URL(url);
+    if (next) for (const [key, value] of Object.entries(next)) asked.searchParams.set(key, value);
+    const { status, bytes } = await get(asked);
+    facts.reloads += 1;
+    if (status === 503) continue;
+    if (status !== 200) return finding(`${name}: ${asked.search} was answered with ${status}: ${bytes}`);
+    const { text: checked, short } = withoutShortEnd(bytes.toString());
+    const playlist = parse(name, checked);
+    if (!playlist) return;
+    if (short) ends.add(short);
+    target ??= playlist.targetDuration;
+    partTarget ??= playlist.partTargetDuration;
+    if (playlist.targetDuration !== target) finding(`${name}: the target duration changed from ${target} to ${playlist.targetDuration}`);
+    if (playlist.partTargetDuration !== partTarget && !playlist.endlist) finding(`${name}: the part target changed from ${partTarget} to ${playlist.partTargetDuration}`);
+    if (playlist.mediaSequenceBase < first) finding(`${name}: the media sequence went back from ${first} to ${playlist.mediaSequenceBase}`);
+    first = playlist.mediaSequenceBase;
+
+    const whole = playlist.segments.filter((s) => s.uri);
+    for (const s of whole) {
+      const number = s.mediaSequenceNumber;
+      const now = { uri: s.uri, duration: s.duration, gap: s.gap === true, discontinuity: s.discontinuity === true, date: s.programDateTime?.getTime(), sequence: s.discontinuitySequence };
+      if (Math.round(now.duration) > target) finding(`${name} ${number}: ${now.duration} s is more than the target duration ${target}`);
+      const before = listed.get(number);
+      if (before && JSON.stringify(before) !== JSON.stringify(now)) finding(`${name} ${number} changed from ${JSON.stringify(before)} to ${JSON.stringify(now)}`);
+      const shared = JSON.stringify([now.discontinuity, now.date]);
+      const others = timeline.get(number) ?? shared;
+      timeline.set(number, others);
+      if (others !== shared) finding(`${name} ${number}: ${shared} here, ${others} elsewhere`);
+      if (before) continue;
+      listed.set(number, now);
+      facts.segments += 1;
+      facts.gaps += now.gap ? 1 : 0;
+      facts.discontinuities += now.discontinuity && !now.gap ? 1 : 0;
+      if (now.gap) continue;
+      const media = await get(new URL(s.uri, url));
+      if (media.status !== 200) finding(`${name} ${number}: ${s.uri} was answered with ${media.status}`);
+      // What was listed in parts is their sum; what a lost worker left was taken back and is listed whole.
+      const had = [];
+      for (let index = 0; parts.has(`${number}.${index}`); index += 1) had.push(parts.get(`${number}.${index}`));
+      const sum = Buffer.concat(had);
+      if (s.parts.length > 0 && had.length === s.parts.length && !sum.equals(media.bytes)) finding(`${name} ${number} is not the sum of its ${had.length} parts`);
+      if (s.parts.length === 0 && edge >= number) facts.whole += 1;
+    }
+    for (const s of playlist.segments) {
+      for (const [index, part] of s.parts.entries()) {
+        if (part.hint) continue;
+        edge = Math.max(edge, s.mediaSequenceNumber);
+        const key = `${s.mediaSequenceNumber}.${index}`;
+        if (!part.uri.split("/").at(-1).startsWith(`${key}.m4s`)) finding(`${name}: part ${key} is ${part.uri}`);
+        if (part.duration > partTarget + 1e-4) finding(`${name} ${key}: ${part.duration} s is more than the part target ${partTarget}`);
+        if (index > 0 && ends.has(`${s.mediaSequenceNumber}.${index - 1}`)) finding(`${name} ${key} follows a part that is too short`);
+        if (parts.has(key)) continue;
+        facts.parts += 1;
+        const media = await get(new URL(part.uri, url));
+        if (media.status === 200) parts.set(key, media.bytes);
+        else facts.late += 1; // its worker was lost in between
+      }
+    }
+    for (const key of parts.keys()) if (Number.parseInt(key, 10) < first - 5) parts.delete(key);
+    if (playlist.endlist) return;
+    const last = playlist.segments.at(-1);
+    const open = last && !last.uri ? last : null;
+    const newest = whole.at(-1)?.mediaSequenceNumber ?? first - 1;
+    next = { _HLS_msn: newest + 1, ...(partTarget ? { _HLS_part: (open ? open.parts.filter((p) => !p.hint).length : 0) + (short ? 1 : 0) } : {}) };
+    // A delta update must leave the same playlist, so its own segments are held against what is known.
+    if (facts.reloads % 10 === 0) {
+      const delta = await get(new URL("?_HLS_skip=YES", url));
+      const text = delta.bytes.toString();
+      const skipped = Number(/SKIPPED-SEGMENTS=(\d+)/.exec(text)?.[1] ?? 0);
+      facts.deltas += skipped > 0 ? 1 : 0;
+      const from = Number(/MEDIA-SEQUENCE:(\d+)/.exec(text)?.[1]) + skipped;
+      const numbers = [...text.matchAll(/^(?:\.\.\/[^/]+\/)?(\d+)\.m4s/gm)].map((match) => Number(match[1]));
+      if (numbers.some((number, place) => number !== from + place)) finding(`${name}: a delta update of ${skipped} lists ${numbers} from ${from} on`);
+    }
+  }
+}
+
+try {
+  const { status, bytes } = await get(master);
+  if (status !== 200) throw new Error(`${master}: ${status}`);
+  const playlist = parse("master", bytes.toString());
+  const named = [...playlist.variants.filter((v) => !v.isIFrameOnly).map((v) => v.uri), ...playlist.variants.flatMap((v) => v.audio.map((a) => a.uri))];
+  const urls = [...new Set(named)].map((uri) => new URL(uri, master));
+  facts.playlists = urls.length;
+  await Promise.all(urls.map((url) => follow(url)));
+  for (const variant of playlist.variants.filter((v) => v.isIFrameOnly)) {
+    const pictures = await get(new URL(variant.uri, master));
+    const listed = parse(variant.uri, pictures.bytes.toString());
+    if (listed && listed.segments.length === 0) finding(`${variant.uri} lists nothing`);
+  }
+} catch (error) {
+  finding(String(error));
+}
+console.log(JSON.stringify(facts));
+process.exitCode = facts.findings.length > 0 ? 1 : 0;
