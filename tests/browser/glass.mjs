@@ -20,7 +20,8 @@ try {
     ({ url, rendition, low }) => {
       const video = document.querySelector("video");
       const seen = { ages: [], bad: 0, stalls: 0, dropped: 0, edge: [], errors: {}, fatal: null, counting: false };
-      const hls = new Hls({ lowLatencyMode: low });
+      // As the console's player.
+      const hls = new Hls({ lowLatencyMode: low, backBufferLength: 20, maxBufferLength: 20, maxLiveSyncPlaybackRate: 1.05, liveSyncOnStallIncrease: 0.25 });
       Object.assign(window, { seen, hls });
       hls.on(Hls.Events.MANIFEST_PARSED, (_, data) => {
         hls.currentLevel = data.levels.findIndex((level) => level.url[0].includes(`/${rendition}/`));

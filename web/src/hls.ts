@@ -132,6 +132,8 @@ export function useHls(video: RefObject<HTMLVideoElement | null>, url: string): 
         maxBufferLength: 20,
         // A small lag is made good by playing a little faster.
         maxLiveSyncPlaybackRate: 1.05,
+        // Each stall moves it back by one part: most have one at their start, and the usual second would double the distance from live.
+        liveSyncOnStallIncrease: 0.25,
       });
       // After a pause or a hidden tab it jumps back to live. Set here and not above: as an option it would demand
       // liveSyncDurationCount, which overrides the hold-back that the playlist asks for.
