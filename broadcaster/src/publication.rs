@@ -38,12 +38,13 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
         status.set_recording(recordings.follow(&name, &origin, record, &node.tasks, &stop));
     }
     let ladder = Ladder::new(node.clone(), id, origin.clone(), status.clone());
+    let segmenter = Segmenter::within(origin.target());
     let mut stream = Stream {
         origin,
         status: status.clone(),
         rungs: own.unwrap_or_else(|| node.config.ladder.clone()),
         ladder,
-        segmenter: Segmenter::default(),
+        segmenter,
         segment: (0, 0),
     };
     let ended = loop {

@@ -341,6 +341,11 @@ impl StreamHandle {
         reader::Reader::new(Arc::clone(&self.shared))
     }
 
+    /// The target duration that the stream's playlists have already, seconds: this publication goes on in them.
+    pub fn target(&self) -> Option<i64> {
+        self.shared.look(|stream| stream.target)
+    }
+
     /// The playlist's number of this publication's segment 0.
     pub(crate) fn base(&self) -> u64 {
         self.base

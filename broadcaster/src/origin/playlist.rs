@@ -1,8 +1,9 @@
 //! Playlists as text, by RFC 8216bis. Pure: a stream and the time in, a string out.
 
 use super::rendition::{Description, Part, Rendition};
-use super::stream::{AUDIO, Entry, Hint, SOURCE, Slot, Stream, Tail, longest_segment};
+use super::stream::{AUDIO, Entry, Hint, SOURCE, Slot, Stream, Tail};
 use crate::events::TICKS_PER_SECOND;
+use crate::segmenter::longest_segment;
 use std::fmt::Write as _;
 use std::time::Instant;
 

@@ -16,7 +16,7 @@
 use super::OriginError;
 use super::rendition::{Description, Init, Part, Progress, Rendition, Segment, at};
 use crate::events::TICKS_PER_SECOND;
-use crate::segmenter::{MAX_SEGMENT_BYTES, target_duration};
+use crate::segmenter::{MAX_SEGMENT_BYTES, longest_segment, target_duration};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -648,11 +648,6 @@ impl Stream {
 
 fn unknown(name: &str) -> OriginError {
     OriginError::UnknownRendition(name.to_owned())
-}
-
-/// The most ticks of a segment that a playlist of this target duration may list.
-pub(super) fn longest_segment(target: i64) -> i64 {
-    target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1
 }
 
 /// Whole seconds, as the rule on target durations rounds.

@@ -105,6 +105,11 @@ struct Alone {
 }
 
 impl Segmenter {
+    /// One whose segments go on in a playlist that has a target duration already, in seconds.
+    pub fn within(target: Option<i64>) -> Self {
+        Self { limit: target.map(longest_segment), ..Self::default() }
+    }
+
     /// Takes one event. `now_ms` is the wall clock in unix milliseconds, which dates the segments.
     pub fn push(&mut self, now_ms: i64, event: IngestEvent) -> Result<Vec<SegmentEvent>, SegmenterError> {
         match event {
@@ -202,7 +207,7 @@ impl Segmenter {
             full || elapsed >= SEGMENT_LEAST && elapsed + epoch.video.last_duration() > limit
         };
         if cut {
-            self.limit.get_or_insert(target_duration(elapsed) * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1);
+            self.limit.get_or_insert(longest_segment(target_duration(elapsed)));
             epoch.video.end_segment(&mut self.out)?;
             let seq = epoch.video.begin_segment(dts, unit.key);
             if let Some(audio) = &mut epoch.audio {
@@ -285,9 +290,12 @@ impl Segmenter {
             alone.audio.finish(&mut self.held, alone.shift, alone.last, sound, &mut self.out)?;
             self.next_seq = alone.audio.seq() + 1;
             self.next_base = Some(alone.audio.end());
+            self.limit.get_or_insert(longest_segment(target_duration(SEGMENT_TARGET)));
         }
         let Some(mut epoch) = self.epoch.take() else { return Ok(()) };
         epoch.video.flush_last(&mut self.out)?;
+        let elapsed = epoch.video.end() - epoch.video.segment_start();
+        self.limit.get_or_insert(longest_segment(target_duration(elapsed)));
         epoch.video.end_segment(&mut self.out)?;
         if let Some(audio) = &mut epoch.audio {
             audio.finish(&mut self.held, epoch.shift, epoch.video.last_input(), sound, &mut self.out)?;
@@ -338,6 +346,11 @@ impl Epoch {
             None => Ok(()),
         }
     }
+}
+
+/// The most ticks of a segment that a playlist of this target duration, in seconds, may list.
+pub fn longest_segment(target: i64) -> i64 {
+    target * TICKS_PER_SECOND + TICKS_PER_SECOND / 2 - 1
 }
 
 /// The target duration in whole seconds of a playlist whose first segment takes `first` ticks. It never changes after, so it is

@@ -480,3 +480,26 @@ fn program_date_time_follows_media_time_from_the_clock_at_the_start() {
         .collect();
     assert_eq!(dates, [1_000_000, 1_002_000, 1_004_000, 1_006_000]);
 }
+
+#[test]
+fn no_segment_outgrows_a_playlist_whose_target_is_set_by_one_that_was_cut_short() {
+    let most = longest_segment(2);
+    let gops = |from: i64, gop: i64| (0..300).map(move |n| picture(from + n * 1000 / 30, n % gop == 0));
+    // The encoder changes its picture within the first segment, and then makes a keyframe every 2.8 s.
+    let mut segmenter = Segmenter::default();
+    let mut events = run(&mut segmenter, [started(None)].into_iter().chain(gops(0, 84).take(30)));
+    events.extend(run(&mut segmenter, [IngestEvent::VideoConfig(video_track())].into_iter().chain(gops(1_000, 84))));
+    let lengths = segments(&events);
+    assert!(lengths.len() > 4 && lengths.iter().all(|(_, duration, _)| *duration <= most), "{lengths:?}");
+    // A publisher comes back with a keyframe every four seconds, to a playlist of segments of two.
+    let mut segmenter = Segmenter::within(Some(2));
+    let lengths = segments(&run(&mut segmenter, [started(None)].into_iter().chain(gops(0, 120))));
+    assert!(lengths.len() > 3 && lengths.iter().all(|(_, duration, _)| *duration <= most), "{lengths:?}");
+    // Sound alone has set it.
+    let mut segmenter = Segmenter::default();
+    let alone = IngestEvent::Started { key_name: "demo".into(), video: None, audio: Some(audio_track(48_000)) };
+    run(&mut segmenter, [alone].into_iter().chain((0..300).map(|n| sound(n * 64 / 3))));
+    let joined = [IngestEvent::VideoConfig(video_track())].into_iter().chain(gops(6_400, 120));
+    let lengths = segments(&run(&mut segmenter, joined));
+    assert!(lengths.len() > 3 && lengths.iter().all(|(_, duration, _)| *duration <= most), "{lengths:?}");
+}
