@@ -39,8 +39,13 @@ impl Viewer {
 
     /// Waits until it has seen enough, and tells what it was.
     pub(crate) fn shown(self, height: u64) -> Shown {
-        let shown = self.0.join().unwrap().unwrap();
+        let shown = self.saw();
         assert_eq!(shown.height, height);
         shown
+    }
+
+    /// The same whatever size it had: a browser that publishes begins small when its machine is busy.
+    pub(crate) fn saw(self) -> Shown {
+        self.0.join().unwrap().unwrap()
     }
 }
