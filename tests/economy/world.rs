@@ -55,6 +55,14 @@ impl Income {
     pub fn sigmas(&self) -> f64 {
         if self.variance == 0.0 { 0.0 } else { (self.won - self.expected) / self.variance.sqrt() }
     }
+
+    /// Whether chance takes a sum this far to its side less often than once in `runs`: Chernoff's bound on a sum of
+    /// tickets, each of which wins by itself. It holds for two expected winners as for a thousand; standard deviations do
+    /// not, as few and rare winners have a longer tail than a bell.
+    pub fn is_rarer_than(&self, runs: f64) -> bool {
+        let winners = if self.won == 0.0 { 0.0 } else { self.won * (self.won / self.expected).ln() };
+        winners - self.won + self.expected > runs.ln()
+    }
 }
 
 pub struct World {
