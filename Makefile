@@ -17,7 +17,7 @@ run: web ## the whole network on this machine, and the console (first time: 6 mi
 	cargo build --release --locked --bin millrace
 	@exec cargo run --quiet --release --locked --bin millrace -- up --source '$(SOURCE)' $(ARGS)
 
-test: ## every check and test there is (first time: 45 min; then 25 min)
+test: ## every check and test there is (first time: 75 min; then 50 min)
 	@scripts/bootstrap test
 	@scripts/test $(ONLY)
 

@@ -2,6 +2,7 @@
 //! cost to its transactions.
 
 pub mod act;
+pub mod database;
 pub mod money;
 pub mod sheet;
 

@@ -22,6 +22,8 @@ pub fn main(args: DocsArgs) -> Result<(), Failure> {
         let schema = role.schema()?;
         write(&args.folder, &format!("{}.md", role.name), &schema.reference())?;
         write(&args.folder, &format!("{}.example.toml", role.name), &schema.example())?;
+        let openapi = serde_json::to_string_pretty(&role.openapi())?;
+        write(&args.folder, &format!("{}.openapi.json", role.name), &openapi)?;
     }
     write(&args.folder, "commands.md", &commands())
 }

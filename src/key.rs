@@ -3,27 +3,21 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use alloy::primitives::B256;
 use millrace_broadcaster::BroadcasterConfig;
-use millrace_broadcaster::ingest::keyring;
-use millrace_broadcaster::ingest::rtmp::APP;
+use millrace_broadcaster::keys::{self, Addresses, KeyError, KeyView, NewKey};
 use millrace_broadcaster::origin::check_name;
-use millrace_hop::account::DATABASE;
-use millrace_hop::{unix_now, unix_now_ms};
+use millrace_hop::unix_now;
 use millrace_node::sections::NodeConfig;
-use millrace_store::{Store, StreamKeyRow};
+use millrace_store::Store;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::Failure;
 use crate::cli::act::say;
+use crate::cli::database::with_store;
 use crate::cli::sheet::{Cell, Sheet, list, table};
 use crate::role;
 
-/// Hex digits of a key's hash that people see: they tell a node's keys apart, and are no help to whoever wants to publish.
-const ID_DIGITS: usize = 12;
-/// So many of them name a key at least.
-const LEAST_DIGITS: usize = 4;
 /// What stands for a host that only the operator knows.
 const HOST: &str = "YOUR-HOST";
 
@@ -71,29 +65,11 @@ pub fn main(args: KeyArgs) -> Result<(), Failure> {
     let (report, text) = match args.command {
         KeyCommand::Sign { name, hours } => sign(&node, &config, &name, hours)?,
         KeyCommand::New { name } => with_store(&node, async |store| new(store, &node, &config, &name).await)?,
-        KeyCommand::List => with_store(&node, async |store| keys(store).await)?,
+        KeyCommand::List => with_store(&node, async |store| list_keys(store).await)?,
         KeyCommand::Revoke { id } => with_store(&node, async |store| revoke(store, &id).await)?,
     };
     say(&if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { text });
     Ok(())
-}
-
-/// Does something with the broadcaster's database.
-fn with_store<T>(node: &NodeConfig, act: impl AsyncFnOnce(&Store) -> Result<T, Failure>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let database = Path::new(&node.data_dir).join(DATABASE);
-        if !database.exists() {
-            let path = database.display();
-            return Err(Failure::usage(format!(
-                "there is no {path}: start the broadcaster once, keys can be made while it runs"
-            )));
-        }
-        let store = Store::open(&database.to_string_lossy()).await?;
-        let done = act(&store).await;
-        store.close().await;
-        done
-    })
 }
 
 async fn new(
@@ -102,40 +78,32 @@ async fn new(
     config: &BroadcasterConfig,
     name: &str,
 ) -> Result<(Value, String), Failure> {
-    check_name(name).map_err(Failure::usage)?;
-    let key = keyring::new_key();
-    let hash = keyring::hash(&key);
-    store.add_stream_key(hash, name, unix_now_ms()).await?;
-    let id = id(hash);
-    let Addresses { rtmp, rtmps, srt, web } = addresses(node, config);
-    let (rtmp, whip) = (format!("rtmp://{rtmp}/{APP}"), format!("{web}/whip"));
-    let watch = format!("{web}/live/{name}/master.m3u8");
-    let report = json!({
-        "name": name,
-        "id": id,
-        "key": key,
-        "rtmp_url": format!("{rtmp}/{key}"),
-        "rtmps_url": rtmps.as_ref().map(|rtmps| format!("rtmps://{rtmps}/{APP}/{key}")),
-        "srt_url": srt.as_ref().map(|srt| format!("srt://{srt}?streamid={key}")),
-        "whip_url": whip,
-        "hls_url": watch,
-    });
-    let rtmps = rtmps.map(|rtmps| format!("RTMPS   rtmps://{rtmps}/{APP}/{key}\n  ")).unwrap_or_default();
-    let srt = srt.map(|srt| format!("SRT     srt://{srt}?streamid={key}\n  ")).unwrap_or_default();
+    let made = keys::make(store, name, &addresses(node, config)).await.map_err(failed)?;
+    let NewKey { id, key, rtmp_url, rtmps_url, srt_url, whip_url, hls_url, .. } = &made;
+    let rtmps = rtmps_url.as_ref().map(|url| format!("RTMPS   {url}\n  ")).unwrap_or_default();
+    let srt = srt_url.as_ref().map(|url| format!("SRT     {url}\n  ")).unwrap_or_default();
+    let watch = hls_url.clone().unwrap_or_else(|| format!("the address that millrace key sign {name} prints"));
     let text = format!(
         "key       {key}\n\
          id        {id}\n\
          \n\
          The key is shown this once: only its hash is kept. Publish with it by\n\
          \n  \
-         RTMP    {rtmp}/{key}\n  \
-         {rtmps}{srt}WHIP    {whip}, with the key as bearer token\n\
+         RTMP    {rtmp_url}\n  \
+         {rtmps}{srt}WHIP    {whip_url}, with the key as bearer token\n\
          \n\
          and watch\n\
          \n  \
          HLS     {watch}\n"
     );
-    Ok((report, text))
+    Ok((serde_json::to_value(&made)?, text))
+}
+
+fn failed(error: KeyError) -> Failure {
+    match error {
+        KeyError::Store(error) => error.into(),
+        error => Failure::usage(error),
+    }
 }
 
 fn sign(node: &NodeConfig, config: &BroadcasterConfig, name: &str, hours: u64) -> Result<(Value, String), Failure> {
@@ -149,55 +117,27 @@ fn sign(node: &NodeConfig, config: &BroadcasterConfig, name: &str, hours: u64) -
     Ok((json!({ "name": name, "expires_at": expiry, "hls_url": url }), url + "\n"))
 }
 
-async fn keys(store: &Store) -> Result<(Value, String), Failure> {
-    let rows: Vec<Sheet> = store.stream_keys().await?.iter().map(sheet).collect();
+async fn list_keys(store: &Store) -> Result<(Value, String), Failure> {
+    let rows: Vec<Sheet> = keys::list(store).await.map_err(failed)?.iter().map(sheet).collect();
     Ok((list(&rows), table(&rows, unix_now())))
 }
 
 async fn revoke(store: &Store, asked: &str) -> Result<(Value, String), Failure> {
-    let asked = asked.trim().to_lowercase();
-    if asked.len() < LEAST_DIGITS {
-        return Err(Failure::usage(format!("{asked:?} is no id: millrace key list shows them")));
-    }
-    let known = store.stream_keys().await?;
-    let mut found = known.iter().filter(|row| id(row.hash).starts_with(&asked));
-    let row = match (found.next(), found.next()) {
-        (Some(row), None) => row,
-        (Some(_), Some(_)) => return Err(Failure::usage(format!("several ids begin with {asked}: give more digits"))),
-        (None, _) => return Err(Failure::usage(format!("no key has the id {asked}: millrace key list shows them"))),
-    };
-    let asked = id(row.hash);
-    if !store.revoke_stream_key(row.hash, unix_now_ms()).await? {
-        return Err(Failure::usage(format!("key {asked} of {} is revoked already", row.name)));
-    }
-    let text = format!(
-        "key {asked} of {} is revoked: a running broadcaster ends what is published with it within seconds\n",
-        row.name
-    );
-    Ok((json!({ "id": asked, "name": row.name }), text))
+    let KeyView { id, name, .. } = keys::revoke(store, asked).await.map_err(failed)?;
+    let text =
+        format!("key {id} of {name} is revoked: a running broadcaster ends what is published with it within seconds\n");
+    Ok((json!({ "id": id, "name": name }), text))
 }
 
-fn id(hash: B256) -> String {
-    alloy::hex::encode(hash).chars().take(ID_DIGITS).collect()
-}
-
-fn sheet(row: &StreamKeyRow) -> Sheet {
+fn sheet(key: &KeyView) -> Sheet {
     let time = |ms: Option<u64>| Cell::Time(ms.unwrap_or(0) / 1_000);
     Sheet(vec![
-        ("name", Cell::text(&row.name)),
-        ("id", Cell::text(id(row.hash))),
-        ("created", time(Some(row.created_ms))),
-        ("used", time(row.used_ms)),
-        ("revoked", time(row.revoked_ms)),
+        ("name", Cell::text(&key.name)),
+        ("id", Cell::text(&key.id)),
+        ("created", time(Some(key.created_at))),
+        ("used", time(key.used_at)),
+        ("revoked", time(key.revoked_at)),
     ])
-}
-
-/// Where a node takes streams, and where it is on the web: by https where it has that.
-struct Addresses {
-    rtmp: String,
-    rtmps: Option<String>,
-    srt: Option<String>,
-    web: String,
 }
 
 /// As far as this machine can tell: as the node said when it last started, which knows ports that the system picked, else as it is
@@ -226,5 +166,6 @@ fn addresses(node: &NodeConfig, config: &BroadcasterConfig) -> Addresses {
             "" => format!("http://{}", show(said.http, &node.http_listen)),
             listen => format!("https://{}", show(said.https, listen)),
         },
+        signed: !config.playback_secret.is_empty(),
     }
 }

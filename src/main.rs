@@ -6,6 +6,7 @@
 //! | `broadcaster`, `orchestrator`, `transcoder` | one role, by its section of the configuration |
 //! | `wallet` | keys, coin, locks, winners, by hand |
 //! | `key` | a broadcaster's stream keys |
+//! | `token` | by which programs call a node's API |
 //! | `clip` | a stretch of a recording as one MP4 |
 //! | `stake` | bonds, delegations, sampling secrets, disputes, by hand |
 //! | `deploy` | the contracts onto a chain |
@@ -23,9 +24,11 @@ mod clip;
 mod demo;
 mod deploy;
 mod docs;
+mod door;
 mod key;
 mod role;
 mod stake;
+mod token;
 mod up;
 mod wallet;
 mod worker;
@@ -71,6 +74,9 @@ fn main() -> ExitCode {
             wallet::WalletArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(wallet::main)
         }
         Some(("key", flags)) => key::KeyArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(key::main),
+        Some(("token", flags)) => {
+            token::TokenArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(token::main)
+        }
         Some(("clip", flags)) => clip::ClipArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(clip::main),
         Some(("stake", flags)) => {
             stake::StakeArgs::from_arg_matches(flags).map_err(Failure::usage).and_then(stake::main)
@@ -108,6 +114,9 @@ fn command() -> Command {
         .subcommand(
             key::KeyArgs::augment_args(Command::new("key"))
                 .about("Who may publish: a broadcaster's stream keys, by hand"),
+        )
+        .subcommand(
+            token::TokenArgs::augment_args(Command::new("token")).about("Which programs may call a node's API, by tokens"),
         )
         .subcommand(clip::ClipArgs::augment_args(Command::new("clip")).about("Cut a stretch of a recording out as one MP4"))
         .subcommand(

@@ -6,24 +6,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millrace_contracts::{AddressBook, Addresses, BookError, ChainOptions, find};
+use millrace_contracts::{AddressBook, Addresses, BookError, Chain, ChainOptions, find};
 use millrace_hop::Account;
 use millrace_hop::account::parse;
-use millrace_hop::api::{About, router};
-use millrace_node::config::{Config, ConfigError, Schema, Section, environment};
+use millrace_hop::api::{About, router, topics};
+use millrace_hop::rpc::{self, ChainFacts};
+use millrace_node::config::{Config, ConfigError, Schema, Section, environment, view};
+use millrace_node::events::Events;
+use millrace_node::log::Lines;
 use millrace_node::metrics::Metrics;
 use millrace_node::role::Serving;
-use millrace_node::sections::{CHAIN_DOCS, ChainConfig, NODE_DOCS, NodeConfig};
+use millrace_node::sections::{CHAIN_DOCS, CHAIN_SECRETS, ChainConfig, NODE_DOCS, NodeConfig};
 use millrace_node::shutdown::{EXIT_USAGE, Shutdown};
 use millrace_node::telemetry::{self, LOG_DOCS, LogConfig};
 use millrace_node::tls::Certificate;
-use millrace_node::{files, http, keys, version};
+use millrace_node::{events, files, http, keys, log, version};
 use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use utoipa::openapi::OpenApi;
 
-use crate::Failure;
+use crate::{Failure, door};
 
 /// A role drains within this: its segments, then its HTTP connections.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(11);
@@ -37,6 +41,8 @@ pub struct Role {
     /// The subcommand, and the section of the configuration.
     pub name: &'static str,
     about: &'static str,
+    /// What its own calls are.
+    pub calls: fn() -> OpenApi,
     section: fn() -> Result<Section, ConfigError>,
 }
 
@@ -45,13 +51,17 @@ pub const ROLES: &[Role] = &[
     Role {
         name: "broadcaster",
         about: "Take live streams in, have their ladders made, serve HLS",
+        calls: millrace_broadcaster::api::calls,
         section: || {
-            Section::of::<millrace_broadcaster::BroadcasterConfig>("broadcaster", millrace_broadcaster::config::DOCS)
+            use millrace_broadcaster::config::{DOCS, SECRETS};
+            let section = Section::of::<millrace_broadcaster::BroadcasterConfig>("broadcaster", DOCS)?;
+            Ok(section.with_secrets(SECRETS))
         },
     },
     Role {
         name: "orchestrator",
         about: "Give segments to transcoders, verify what they make, pay them",
+        calls: millrace_orchestrator::api::calls,
         section: || {
             Section::of::<millrace_orchestrator::OrchestratorConfig>(
                 "orchestrator",
@@ -62,6 +72,7 @@ pub const ROLES: &[Role] = &[
     Role {
         name: "transcoder",
         about: "Lend this machine's encoders to an orchestrator, and earn",
+        calls: millrace_transcoder::api::calls,
         section: || {
             Section::of::<millrace_transcoder::TranscoderConfig>("transcoder", millrace_transcoder::config::DOCS)
         },
@@ -73,10 +84,20 @@ impl Role {
     pub fn schema(&self) -> Result<Schema, ConfigError> {
         Schema::new(vec![
             Section::of::<NodeConfig>("node", NODE_DOCS)?,
-            Section::of::<ChainConfig>("chain", CHAIN_DOCS)?,
+            Section::of::<ChainConfig>("chain", CHAIN_DOCS)?.with_secrets(CHAIN_SECRETS),
             Section::of::<LogConfig>("log", LOG_DOCS)?,
             (self.section)()?,
         ])
+    }
+
+    /// The description of all calls of a node of this role.
+    pub fn openapi(&self) -> serde_json::Value {
+        let mut calls = (self.calls)();
+        calls.merge(millrace_hop::api::calls());
+        for more in [rpc::calls(), http::calls(), events::calls(), log::calls(), view::calls()] {
+            calls.merge(more);
+        }
+        http::openapi::document(calls, self.name)
     }
 
     /// What the file at `path` and the environment configure.
@@ -117,12 +138,12 @@ struct Ready {
 pub fn main(name: &str, flags: &ArgMatches) -> Result<(), Failure> {
     let role = ROLES.iter().find(|r| r.name == name).ok_or_else(|| Failure::usage(format!("{name} is no command")))?;
     let config = role.schema().and_then(|schema| schema.load(flags, environment())).map_err(Failure::usage)?;
-    telemetry::init(&config.section::<LogConfig>("log")?).map_err(Failure::usage)?;
+    let lines = telemetry::init(&config.section::<LogConfig>("log")?).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(role, config, flags.get_flag("exit-with-stdin")))
+    runtime.block_on(run(role, config, lines, flags.get_flag("exit-with-stdin")))
 }
 
-async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), Failure> {
+async fn run(role: &Role, config: Config, lines: Lines, exit_with_stdin: bool) -> Result<(), Failure> {
     let shutdown = Shutdown::on_signals()?;
     let stop = shutdown.token();
     if exit_with_stdin {
@@ -157,29 +178,35 @@ async fn run(role: &Role, config: Config, exit_with_stdin: bool) -> Result<(), F
         "orchestrator" => start.orchestrator().await?,
         _ => start.transcoder().await?,
     };
-    let about = About {
-        role: role.name,
-        version: version::VERSION,
-        peers: serde_json::to_value(&node.peers).unwrap_or_default(),
-    };
-    let api = serving.api.merge(router(account.clone(), about));
-    let router = http::router(api, serving.rest, Metrics::new(), serving.ready);
+    let about = About { role: role.name, version: version::VERSION, peers: node.peers.clone(), stop: stop.clone() };
+    let topics = serving.topics.into_iter().chain(topics(account)).collect();
+    let events = Events::new(topics, lines.clone(), stop.clone());
+    let telling = tokio::spawn(events.clone().run());
+    let api = serving.api.merge(router(account.clone(), about)).merge(events.router()).merge(lines.router());
+    let facts = chain_facts(&chain, &account.chain)?;
+    let api = api.merge(rpc::router(account.chain.clone(), facts, http::visitor));
+    let api = api.merge(view::router(config.settings().to_vec()));
+    let access = door::open(&node, account).map_err(Failure::usage)?;
+    let ready = serving.ready.clone();
+    let router = http::router(role.name, api, &access, serving.rest, Metrics::new(), serving.ready);
     // Watching goes on while the streams end, so that players get the last segments.
     let hang_up = CancellationToken::new();
     let web = tokio::spawn(server.run(router, hang_up.clone()));
     let Serving { rtmp, rtmps, srt, quic, .. } = serving;
     info!(%http, ?https, ?rtmp, ?rtmps, ?srt, ?quic, "serving");
     let pid = std::process::id();
-    let ready = Ready { http, https, rtmp, rtmps, srt, quic, pid };
-    files::write_atomically(&data_dir.join("ready.json"), &serde_json::to_vec_pretty(&ready)?)?;
+    let place = Ready { http, https, rtmp, rtmps, srt, quic, pid };
+    files::write_atomically(&data_dir.join("ready.json"), &serde_json::to_vec_pretty(&place)?)?;
 
     stop.cancelled().await;
+    ready.set(false);
     let drained = tokio::time::timeout(DRAIN_TIMEOUT, serving.work).await;
     hang_up.cancel();
     if drained.is_err() {
         warn!("not everything was finished within {} s", DRAIN_TIMEOUT.as_secs());
     }
     web.await?;
+    telling.await?;
     info!("drained");
     Ok(())
 }
@@ -285,6 +312,22 @@ pub async fn contracts(chain: &ChainConfig) -> Result<Addresses, Failure> {
     let registry = parse("chain.registry", &chain.registry).map_err(Failure::usage)?;
     let broker = parse("chain.broker", &chain.broker).map_err(Failure::usage)?;
     Ok(find(chain_options(chain), registry, broker).await?)
+}
+
+/// What the console's page is told of the chain.
+fn chain_facts(config: &ChainConfig, chain: &Chain) -> Result<ChainFacts, Failure> {
+    let book = match config.address_book.as_str() {
+        "" => None,
+        path => Some(AddressBook::load(Path::new(path)).map_err(Failure::usage)?),
+    };
+    Ok(ChainFacts {
+        id: chain.chain_id(),
+        name: book.as_ref().map_or_else(|| format!("chain {}", chain.chain_id()), |book| book.name.clone()),
+        contracts: chain.contracts(),
+        first_block: book.map_or(0, |book| book.first_block()),
+        confirmations: config.confirmations,
+        rpc_url: Some(config.public_rpc_url.clone()).filter(|url| !url.is_empty()),
+    })
 }
 
 /// Opens the account, waiting a while for a chain that is still starting.

@@ -312,6 +312,7 @@ impl Configs<'_> {
         node.extend(peers);
         let mut chain = toml::Table::new();
         chain.insert("rpc_url".into(), self.rpc_url.into());
+        chain.insert("public_rpc_url".into(), self.rpc_url.into());
         chain.insert("confirmations".into(), CONFIRMATIONS.into());
         chain.insert("address_book".into(), self.book.to_string_lossy().into_owned().into());
         let mut all = toml::Table::new();

@@ -120,6 +120,9 @@ pub struct Rung {
     pub bitrate: u32,
 }
 
+/// Keys whose values are never told.
+pub const SECRETS: &[&str] = &["srt_passphrase", "keys", "auth_webhook", "auth_webhook_secret", "playback_secret"];
+
 /// Each key and what it does, for the reference and the command line.
 pub const DOCS: &[(&str, &str)] = &[
     ("rtmp_listen", "TCP address on which encoders publish by RTMP; port 0 takes a free one"),

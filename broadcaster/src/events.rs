@@ -4,6 +4,7 @@
 //! samples (its timescale is the sample rate).
 
 use bytes::Bytes;
+use millrace_media::captions::Captions;
 use millrace_media::cmaf::{AudioTrack, VideoTrack};
 
 /// Ticks per second of every video timestamp and of every timestamp out of ingest.
@@ -80,6 +81,8 @@ pub enum SegmentEvent {
     VideoInit(Bytes, VideoTrack),
     /// The same for audio.
     AudioInit(Bytes, AudioTrack),
+    /// The pictures have had closed captions on these channels; said again when there are more.
+    Captions(Captions),
     /// One `moof`+`mdat` of video.
     VideoPart {
         /// Segment that it belongs to.

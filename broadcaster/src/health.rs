@@ -55,7 +55,7 @@ struct Note {
 }
 
 /// How an ingest is, as the API gives it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct HealthView {
     /// Bit/s of video and audio over the last five seconds.
     video_bitrate: u64,

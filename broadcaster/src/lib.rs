@@ -4,11 +4,12 @@
 //! [`orchestrators`](orchestrators.rs), and [`origin`]; [`recording`] writes down what the origin has. [`publication`](publication.rs) ties them together for one stream.
 //! [`publisher`] is the other end of ingest, for measurements and tests.
 
-mod api;
+pub mod api;
 pub mod config;
 pub mod events;
 mod health;
 pub mod ingest;
+pub mod keys;
 mod ladder;
 mod orchestrators;
 pub mod origin;
@@ -212,6 +213,7 @@ pub async fn start(
     let ready = Readiness::default();
     ready.set(true); // a stream plays from its source, with or without orchestrators
     info!(%rtmp, ?rtmps, ?srt, orchestrators = addresses.len(), "taking streams");
+    let topics = vec![api::topic(node.clone())];
     let (mut api, mut rest) = (api::router(node.clone()), node.origin.router().merge(whip.routes()));
     if let Some(recordings) = &node.recordings {
         let (for_players, calls) = recording::router(recordings.clone());
@@ -245,7 +247,7 @@ pub async fn start(
         }
         node.account.store.close().await;
     });
-    Ok(Serving { api, rest, ready, rtmp: Some(rtmp), rtmps, srt, quic: None, work })
+    Ok(Serving { api, topics, rest, ready, rtmp: Some(rtmp), rtmps, srt, quic: None, work })
 }
 
 /// A server that listens, and where.

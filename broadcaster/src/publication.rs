@@ -38,7 +38,7 @@ pub(crate) async fn run(node: Arc<Broadcaster>, publication: Publication, stop: 
         status.set_recording(recordings.follow(&name, &origin, record, &node.tasks, &stop));
     }
     let ladder = Ladder::new(node.clone(), id, origin.clone(), status.clone());
-    let segmenter = Segmenter::within(origin.target());
+    let segmenter = Segmenter::within(origin.target(), origin.reached());
     let mut stream = Stream {
         origin,
         status: status.clone(),
@@ -157,7 +157,8 @@ impl Stream {
                 self.status.source_segment(0, duration, self.segment.1);
                 self.segment = (seq + 1, 0);
             }
-            SegmentEvent::AudioPart { .. }
+            SegmentEvent::Captions(_)
+            | SegmentEvent::AudioPart { .. }
             | SegmentEvent::AudioSegmentEnd { .. }
             | SegmentEvent::Discontinuity { .. }
             | SegmentEvent::End { .. } => {}

@@ -9,9 +9,11 @@ use millrace_hop::unix_now_ms;
 use millrace_media::cmaf::{AudioTrack, VideoTrack};
 use millrace_tickets::Profile;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::events::IngestEvent;
 use crate::health::{Health, HealthView};
+use crate::origin::Lags;
 use crate::recording::{self, RecordingView};
 
 /// Latency samples kept for the percentiles: some minutes of three renditions.
@@ -43,7 +45,7 @@ struct Inner {
     recording: Option<Arc<recording::Status>>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct SourceInfo {
     codec: String,
     /// Pixels; 0 of a stream of sound alone.
@@ -54,7 +56,7 @@ struct SourceInfo {
     audio: bool,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 struct Rendition {
     name: String,
     width: u32,
@@ -65,9 +67,10 @@ struct Rendition {
 }
 
 /// A stream as the API gives it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StreamView {
     name: String,
+    #[schema(value_type = String)]
     id: B256,
     state: &'static str,
     started_at: u64,
@@ -77,10 +80,13 @@ pub(crate) struct StreamView {
     viewers: usize,
     source: Option<SourceInfo>,
     renditions: Vec<Rendition>,
+    #[schema(value_type = Option<String>)]
     orchestrator: Option<Address>,
     segments: u64,
     parts: u64,
     latency_ms: Option<Percentiles>,
+    /// While it is live, and its first segment is there.
+    delay: Option<DelayView>,
     spent_wei: String,
     /// While it is live.
     ingest: Option<HealthView>,
@@ -89,11 +95,25 @@ pub(crate) struct StreamView {
 }
 
 /// Milliseconds from a source part in hand to its rendition part in the origin.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Percentiles {
     p50: u64,
     p99: u64,
     samples: usize,
+}
+
+/// Where the delay of a live stream comes from, as far as it is known here, in milliseconds. Before it is the encoder, and after it the
+/// player, which stays behind by `hold_back` and by its own ways.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DelayView {
+    /// A picture is written when the next one has shown how long it lasts.
+    picture: u64,
+    /// The first picture of a part waits so long for the last, at most.
+    part: u64,
+    /// From a source part in hand to its rendition part in the origin, half of the time; the source itself has none of it.
+    ladder: Option<u64>,
+    /// How far behind the newest part the playlists ask players to stay.
+    hold_back: u64,
 }
 
 impl StreamStatus {
@@ -210,13 +230,25 @@ impl StreamStatus {
     }
 
     /// The stream for the API.
-    pub(crate) fn view(&self, hls_url: String, viewers: usize) -> StreamView {
+    pub(crate) fn view(&self, hls_url: String, viewers: usize, lags: Option<Lags>) -> StreamView {
         let inner = self.inner();
         let mut sorted: Vec<Duration> = inner.latencies.iter().copied().collect();
         sorted.sort_unstable();
         let at = |permille: usize| {
             sorted.get((sorted.len().saturating_sub(1)) * permille / 1000).map_or(0, |d| d.as_millis() as u64)
         };
+        let latency_ms =
+            (!sorted.is_empty()).then(|| Percentiles { p50: at(500), p99: at(990), samples: sorted.len() });
+        let delay = lags.filter(|_| inner.ended_ms.is_none()).map(|Lags { part, hold_back }| DelayView {
+            picture: inner
+                .source
+                .as_ref()
+                .filter(|source| source.fps > 0.0)
+                .map_or(0, |source| (1_000.0 / source.fps) as u64),
+            part: part.as_millis() as u64,
+            ladder: latency_ms.as_ref().map(|latency| latency.p50),
+            hold_back: hold_back.as_millis() as u64,
+        });
         StreamView {
             name: self.name.clone(),
             id: self.id,
@@ -230,7 +262,8 @@ impl StreamStatus {
             orchestrator: inner.orchestrator,
             segments: inner.segments,
             parts: inner.parts,
-            latency_ms: (!sorted.is_empty()).then(|| Percentiles { p50: at(500), p99: at(990), samples: sorted.len() }),
+            latency_ms,
+            delay,
             spent_wei: inner.spent.to_string(),
             ingest: inner.ended_ms.is_none().then(|| inner.health.view(Instant::now())),
             recording: inner.recording.as_ref().map(|recording| recording.view()),

@@ -9,10 +9,10 @@ use common::whip::{Client, KEY, Media, SDP};
 use common::{Line, counts, decode_errors, lavfi, recent_ffmpeg};
 use std::time::{Duration, Instant};
 
-/// AAC frames in so many seconds, give or take what codecs keep back, and what they add at both ends.
+/// AAC frames in so many seconds, give or take what codecs keep back.
 fn assert_sound(frames: usize, seconds: usize) {
     let whole = seconds * 48_000 / 1_024;
-    assert!((whole - 8..=whole + 4).contains(&frames), "{frames} frames of sound in {seconds} s");
+    assert!((whole - 8..=whole + 2).contains(&frames), "{frames} frames of sound in {seconds} s");
 }
 
 #[tokio::test]

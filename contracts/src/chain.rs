@@ -7,9 +7,10 @@
 //! - `sender`: sends. `tend`: looks after what was sent. `gas`: what it costs.
 //! - `steps`: any call, shown before it is made. `refusal`: why not, in words. `stake`: registry and bond. `sampling`:
 //!   the secrets by which a node samples.
-//! - `deploy`, `book`: the contracts onto a chain, and where they are.
+//! - `relay`: requests of others. `deploy`, `book`: the contracts onto a chain, and where they are.
 
 mod book;
+mod contract_wallet;
 mod deploy;
 mod endpoints;
 mod error;
@@ -18,6 +19,7 @@ mod made;
 mod options;
 mod outbox;
 mod refusal;
+mod relay;
 mod sampling;
 mod sender;
 mod stake;
@@ -42,6 +44,7 @@ pub use error::{ChainError, Revert};
 pub use options::{ChainOptions, DEFAULT_CONFIRMATIONS};
 pub use outbox::{Fate, Outbox, OutboxError, SignedTx, Stage, Written};
 pub use refusal::status_name;
+pub use relay::RelayError;
 pub use sampling::{EPOCH, LAST_EPOCH, MAX_STEPS, SecretChain, links_down};
 use sender::{Order, Sender, timed, viewed};
 use stake::narrow;

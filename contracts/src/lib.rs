@@ -19,6 +19,6 @@ pub use chain::{
     AddressBook, Addresses, Amount, BookError, CHECKER, CONTRACTS, Chain, ChainError, ChainOptions, Creation,
     DEFAULT_CONFIRMATIONS, DEFAULT_TIMELOCK, DeployError, DeployPlan, Deployed, Deployment, EPOCH, EndpointFault,
     EndpointStatus, Fate, LAST_EPOCH, MAX_STEPS, Mined, NodeRecord, ORCHESTRATOR, Outbox, OutboxError, Pair, Quote,
-    Redemption, Revert, SecretChain, SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find, links_down,
-    status_name,
+    Redemption, RelayError, Revert, SecretChain, SignedTx, Stage, Step, StepError, TRANSCODER, Written, deploy, find,
+    links_down, status_name,
 };

@@ -1,5 +1,7 @@
 //! Money and time in words, for people: `0.5`, `1,234,567`, `2026-11-24 10:00 UTC, 31 h from now`.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use alloy::primitives::U256;
 
 /// Digits after the point of the chain's coin and of MILL: both have 18.
@@ -66,16 +68,14 @@ pub fn span_text(seconds: u64) -> String {
     }
 }
 
-/// Unix seconds as date and time. The calendar is counted in years that begin in March, so that the leap day comes last.
+/// The last second of the year 9999: dates have four digits of a year.
+const LAST: u64 = 253_402_300_799;
+
+/// Unix seconds as date and time, to the minute.
 pub fn utc(at: u64) -> String {
-    let (days, rest) = (at / 86_400 + 719_468, at % 86_400); // from 0000-03-01
-    let (era, day) = (days / 146_097, days % 146_097); // 400 years
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let (month, day) = (if month < 10 { month + 3 } else { month - 9 }, day - (153 * month + 2) / 5 + 1);
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", rest / 3_600, rest % 3_600 / 60)
+    let date = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(at.min(LAST))).to_string();
+    let (day, time) = date.split_once('T').unwrap_or((&date, ""));
+    format!("{day} {} UTC", time.get(..5).unwrap_or_default())
 }
 
 #[cfg(test)]

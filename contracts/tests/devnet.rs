@@ -271,3 +271,34 @@ async fn the_clock_is_moved_by_its_owner() {
     assert!(time().await >= before + 72 * 3600);
     assert_eq!(node.rpc("eth_getTransactionByHash", json!([some_hash()])).await, Value::Null);
 }
+
+/// A wallet that holds a signature for its own if it begins with the hash: `isValidSignature` in 24 bytes.
+const WALLET: [u8; 35] = alloy::hex!("601880600b6000396000f3" "60043560643514631626ba7e0260e01b60005260206000f3");
+
+#[tokio::test]
+async fn a_contract_wallet_is_asked_whether_a_signature_is_its_own() {
+    let node = Node::devnet().await;
+    let p = node.parties().await;
+    let wallet = p.payer.address().create(
+        serde_json::from_value::<alloy::primitives::U64>(
+            node.rpc("eth_getTransactionCount", json!([p.payer.address(), "latest"])).await,
+        )
+        .unwrap()
+        .to(),
+    );
+    let provider = alloy::providers::ProviderBuilder::new()
+        .wallet(alloy::network::EthereumWallet::from(payer()))
+        .connect_http(node.url.parse().unwrap());
+    let create = alloy::rpc::types::TransactionRequest::default();
+    let create = alloy::network::TransactionBuilder::with_deploy_code(create, WALLET.to_vec());
+    let sent = alloy::providers::Provider::send_transaction(&provider, create).await.unwrap();
+    assert_eq!(sent.get_receipt().await.unwrap().contract_address, Some(wallet));
+
+    let hash = some_hash();
+    let asked = |account, signature: Vec<u8>| p.payee.signed_by_contract(account, hash, signature.into());
+    assert!(asked(wallet, hash.to_vec()).await.unwrap());
+    assert!(!asked(wallet, vec![7; 65]).await.unwrap());
+    assert!(!asked(wallet, Vec::new()).await.unwrap());
+    assert!(!asked(p.payee.address(), hash.to_vec()).await.unwrap(), "no contract");
+    assert!(!asked(p.contracts.broker, hash.to_vec()).await.unwrap(), "a contract that is no wallet");
+}

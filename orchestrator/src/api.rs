@@ -3,27 +3,47 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Address, B256};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
+use futures::future::ready;
 use millrace_hop::sampling::SamplingStatus;
+use millrace_node::events::Topic;
 use millrace_wire::messages::Device;
 use serde::Serialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::Orchestrator;
 
-/// `/v1/transcoders` and `/v1/sampling`.
-pub(crate) fn router(node: Arc<Orchestrator>) -> Router {
-    Router::new().route("/v1/transcoders", get(transcoders)).route("/v1/sampling", get(sampling)).with_state(node)
+fn routes() -> OpenApiRouter<Arc<Orchestrator>> {
+    OpenApiRouter::new().routes(routes!(transcoders)).routes(routes!(sampling))
 }
 
-#[derive(Serialize)]
+/// What these calls are.
+pub fn calls() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+/// `/v1/transcoders` and `/v1/sampling`.
+pub(crate) fn router(node: Arc<Orchestrator>) -> OpenApiRouter {
+    routes().with_state(node)
+}
+
+/// The transcoders, told as they change.
+pub(crate) fn topic(node: Arc<Orchestrator>) -> Topic {
+    Topic::new("transcoders", move |_| Box::pin(ready(serde_json::to_string(&views(&node)).ok())))
+}
+
+/// A device of a transcoder.
+#[derive(Debug, Serialize, ToSchema)]
 struct DeviceView {
     name: String,
     kind: String,
     detail: String,
+    /// Megapixels a second that it can encode.
     capacity: u32,
+    /// Of them in use.
     in_use: u32,
     sessions: u32,
 }
@@ -41,12 +61,16 @@ impl From<&Device> for DeviceView {
     }
 }
 
-#[derive(Serialize)]
+/// A transcoder of this orchestrator's.
+#[derive(Debug, Serialize, ToSchema)]
 struct TranscoderView {
+    #[schema(value_type = String)]
     address: Address,
     name: String,
+    /// `ready`, `working`, `suspended` or `gone`.
     state: &'static str,
     devices: Vec<DeviceView>,
+    #[schema(value_type = Vec<String>)]
     streams: Vec<B256>,
     segments_ok: u64,
     segments_failed: u64,
@@ -54,10 +78,24 @@ struct TranscoderView {
     bond_mill: String,
     rtt_ms: f64,
     since: u64,
-    suspended: Option<Value>,
+    suspended: Option<SuspendedView>,
 }
 
+/// Why and until when a transcoder gets no work.
+#[derive(Debug, Serialize, ToSchema)]
+struct SuspendedView {
+    reason: String,
+    /// Unix milliseconds.
+    until: u64,
+}
+
+/// The transcoders that have worked for this orchestrator since it started.
+#[utoipa::path(get, path = "/v1/transcoders", tag = "transcoders", responses((status = 200, description = "By name", body = Vec<TranscoderView>)))]
 async fn transcoders(State(node): State<Arc<Orchestrator>>) -> Json<Vec<TranscoderView>> {
+    Json(views(&node))
+}
+
+fn views(node: &Orchestrator) -> Vec<TranscoderView> {
     let suspensions = node.pool.suspensions(millrace_hop::unix_now_ms());
     let originals = node.streams.originals();
     let mut views = node.pool.map(|(address, t)| {
@@ -83,13 +121,15 @@ async fn transcoders(State(node): State<Arc<Orchestrator>>) -> Json<Vec<Transcod
             bond_mill: millrace_contracts::words::decimal(t.bond),
             rtt_ms: t.peer.rtt().as_secs_f64() * 1_000.0,
             since: t.since_ms,
-            suspended: suspended.map(|s| json!({ "reason": s.reason, "until": s.until_ms })),
+            suspended: suspended.map(|s| SuspendedView { reason: s.reason.clone(), until: s.until_ms }),
         }
     });
     views.sort_by(|a, b| a.name.cmp(&b.name));
-    Json(views)
+    views
 }
 
+/// How its secrets of sampling stand on the chain; times are unix seconds.
+#[utoipa::path(get, path = "/v1/sampling", tag = "transcoders", responses((status = 200, description = "The secrets", body = SamplingStatus)))]
 async fn sampling(State(node): State<Arc<Orchestrator>>) -> Json<SamplingStatus> {
     Json(node.account.sampling.status())
 }

@@ -5,7 +5,7 @@
 //! segment. [`relay`]: the way of one segment. [`streams`]: what it is called on its way. [`verification`]: the returned bytes against the source. [`api`]: what the
 //! console shows.
 
-mod api;
+pub mod api;
 pub mod config;
 pub mod pool;
 mod relay;
@@ -134,7 +134,7 @@ pub async fn start(
         transcoder_lock,
         terms,
     });
-    let api = api::router(node.clone());
+    let (api, topics) = (api::router(node.clone()), vec![api::topic(node.clone())]);
     let ready = Readiness::default();
     let fingerprint = identity.fingerprint();
     let work = tokio::spawn({
@@ -170,7 +170,17 @@ pub async fn start(
             node.account.store.close().await;
         }
     });
-    Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, rtmps: None, srt: None, quic: Some(quic), work })
+    Ok(Serving {
+        api,
+        topics,
+        rest: axum::Router::new(),
+        ready,
+        rtmp: None,
+        rtmps: None,
+        srt: None,
+        quic: Some(quic),
+        work,
+    })
 }
 
 /// Meets every peer that connects, until `stop`.

@@ -16,6 +16,8 @@ pub(crate) struct Shown {
     pub(crate) parts: u64,
     pub(crate) stalls: u64,
     pub(crate) errors: BTreeMap<String, u64>,
+    /// Lines of captions.
+    pub(crate) captions: Vec<String>,
 }
 
 /// Chromium, playing.
@@ -29,10 +31,19 @@ impl Viewer {
 
     /// The same until so many seconds were shown.
     pub(crate) fn play(master: &str, rendition: &'static str, seconds: u64) -> Self {
+        Self::with(master, rendition, seconds, "parts")
+    }
+
+    /// The same as a player of plain HLS, which loads whole segments.
+    pub(crate) fn play_whole(master: &str, rendition: &'static str, seconds: u64) -> Self {
+        Self::with(master, rendition, seconds, "whole")
+    }
+
+    fn with(master: &str, rendition: &'static str, seconds: u64, loads: &'static str) -> Self {
         let master = master.to_owned();
         Self(std::thread::spawn(move || {
             let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser/play.mjs");
-            let told = output(Command::new("node").args([script, &master, rendition, &seconds.to_string()]))?;
+            let told = output(Command::new("node").args([script, &master, rendition, &seconds.to_string(), loads]))?;
             serde_json::from_slice(&told.stdout).map_err(|error| error.to_string())
         }))
     }

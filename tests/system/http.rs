@@ -19,6 +19,11 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     CLIENT.0.block_on(future)
 }
 
+/// The client of all reads.
+pub(crate) fn client() -> reqwest::Client {
+    CLIENT.1.clone()
+}
+
 /// Calls a method of an Ethereum JSON-RPC endpoint.
 pub(crate) fn rpc(url: &str, method: &str, params: &Value) -> Result<Value, String> {
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });

@@ -4,6 +4,7 @@
 //! What needs the clips of `../shared/media` (or `MILLRACE_MEDIA`) says so and passes where they are missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod api;
 mod browser;
 /// Shared with the tests of the packages below.
 #[path = "../../contracts/tests/support/chaos.rs"]
@@ -20,7 +21,9 @@ mod webrtcbin;
 
 mod bad_clips;
 mod bucket;
+mod captions;
 mod codecs;
+mod console;
 mod demo;
 mod killed;
 mod ladder;

@@ -78,6 +78,14 @@ fn quiet(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Arguments of ffmpeg that make H.264 of this size, 30 frames a second and a keyframe every two seconds, with a tone; `tuned` are more.
+pub(crate) fn pattern(size: &str, tuned: &[&str]) -> Vec<OsString> {
+    let picture = format!("testsrc2=size={size}:rate=30");
+    let sources = ["-f", "lavfi", "-i", &picture, "-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000"];
+    let coded = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-b:v", "1M", "-g", "60", "-c:a", "aac"];
+    sources.iter().chain(&coded).chain(tuned).map(OsString::from).collect()
+}
+
 /// An ffmpeg that publishes in real time, by RTMP or SRT.
 pub(crate) struct Publisher {
     ffmpeg: Child,
@@ -95,12 +103,12 @@ impl Publisher {
     }
 
     /// Publishes what these arguments of ffmpeg make.
-    pub(crate) fn start(arguments: &[&OsStr], url: &str) -> Self {
+    pub(crate) fn start<S: AsRef<OsStr>>(arguments: &[S], url: &str) -> Self {
         Self::start_by("ffmpeg".as_ref(), arguments, url)
     }
 
     /// The same by another ffmpeg than the system's.
-    pub(crate) fn start_by(program: &OsStr, arguments: &[&OsStr], url: &str) -> Self {
+    pub(crate) fn start_by<S: AsRef<OsStr>>(program: &OsStr, arguments: &[S], url: &str) -> Self {
         let said = tempfile::NamedTempFile::new().unwrap();
         let stderr = File::options().append(true).open(said.path()).unwrap();
         let mut command = quiet(program);
@@ -210,6 +218,35 @@ fn read(url: &str, output: &[&str], input: &[&str]) -> String {
     // The stream's own ticks: a camera's pictures come at uneven times, and in ticks of one frame two would be one.
     let told = process::output(ffmpeg.args(["-enc_time_base", "1:90000", "-f", "null", "-"])).unwrap();
     String::from_utf8_lossy(&told.stderr).into_owned()
+}
+
+/// Width and height of a picture.
+pub(crate) fn size(picture: &[u8]) -> (u64, u64) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(picture).unwrap();
+    let mut ffprobe = quiet("ffprobe");
+    ffprobe.args(["-show_entries", "stream=width,height", "-of", "json"]);
+    let told: Value = serde_json::from_slice(&output(ffprobe.arg(file.path())).unwrap().stdout).unwrap();
+    let side = |name: &str| told["streams"][0][name].as_u64().unwrap();
+    (side("width"), side("height"))
+}
+
+/// The closed captions of a segment, as the text that FFmpeg reads.
+pub(crate) fn captions(segment: &[u8]) -> String {
+    let file = on_disk(segment);
+    let mut ffmpeg = quiet("ffmpeg");
+    // As they are spoken: a line of the end of a segment would otherwise wait for the next.
+    ffmpeg.args([
+        "-real_time",
+        "1",
+        "-f",
+        "lavfi",
+        "-i",
+        &format!("movie={}[out0+subcc]", file.path().display()),
+        "-map",
+        "0:s",
+    ]);
+    String::from_utf8(output(ffmpeg.args(["-f", "srt", "-"])).unwrap().stdout).unwrap()
 }
 
 /// How like its source a rendition of a segment is: structural similarity of the worst frame, 1 for the same picture.

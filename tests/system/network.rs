@@ -106,6 +106,11 @@ impl Network {
         Self { ready, live, side, running }
     }
 
+    /// The configuration of a node, such as `broadcaster` or `transcoder-1`; its data folder has the same name without the ending.
+    pub(crate) fn config(&self, node: &str) -> PathBuf {
+        self.running.dir.path().join(format!("data/{node}.toml"))
+    }
+
     /// Where an encoder publishes under `key`.
     pub(crate) fn rtmp(&self, key: &str) -> String {
         format!("{}/{key}", self.ready.rtmp_url)

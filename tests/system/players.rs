@@ -1,39 +1,15 @@
 //! FFmpeg publishes by RTMP and RTMPS, the old one and the new one, and a browser plays what came of it as it comes.
 
 use crate::browser::{Shown, Viewer};
-use crate::http::get_json;
-use crate::media::{Publisher, recent_ffmpeg};
+use crate::http::{get, get_json};
+use crate::media::{Publisher, pattern, recent_ffmpeg, size};
 use crate::network::Network;
 use crate::playlist::Watch;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// Until three segments are out in every variant.
 const START: Duration = Duration::from_secs(60);
-/// 640x360 at 30 frames a second with a tone, a keyframe every two seconds.
-const ARGUMENTS: &[&str] = &[
-    "-f",
-    "lavfi",
-    "-i",
-    "testsrc2=size=640x360:rate=30",
-    "-re",
-    "-f",
-    "lavfi",
-    "-i",
-    "sine=frequency=440:sample_rate=48000",
-    "-pix_fmt",
-    "yuv420p",
-    "-c:v",
-    "libx264",
-    "-preset",
-    "veryfast",
-    "-b:v",
-    "1M",
-    "-g",
-    "60",
-    "-c:a",
-    "aac",
-];
 
 #[test]
 fn ffmpeg_by_rtmp_and_rtmps_is_played_in_a_browser() {
@@ -55,7 +31,8 @@ fn ffmpeg_by_rtmp_and_rtmps_is_played_in_a_browser() {
             println!("{} by {protocol}", program.display());
             let url = format!("{}/{}", ingest[protocol].as_str().unwrap(), key.key);
             let secure = if protocol == "rtmps_url" { &issuer[..] } else { &[] };
-            let arguments: Vec<&OsStr> = ARGUMENTS.iter().chain(secure).map(OsStr::new).collect();
+            let mut arguments = pattern("640x360", &["-preset", "veryfast"]);
+            arguments.extend(secure.iter().map(OsString::from));
             let publisher = Publisher::start_by(&program, &arguments, &url);
             network.until_stream_is(&key.name, "live");
             let viewers = ["360p", "source"].map(|rendition| Viewer::start(&network.master(&key.name), rendition));
@@ -69,6 +46,8 @@ fn ffmpeg_by_rtmp_and_rtmps_is_played_in_a_browser() {
                 println!("{latency:.2} s behind live, {parts} parts, {stalls} stalls, {errors:?}");
                 assert!(shown.parts > 0, "it played whole segments only");
             }
+            let thumbnail = network.master(&key.name).replace("master.m3u8", "thumbnail.jpg");
+            assert_eq!(size(&get(&thumbnail).unwrap()), (320, 180));
             publisher.stop();
             network.until_stream_is(&key.name, "ended");
         }

@@ -162,7 +162,7 @@ fn a_stream_is_recorded_with_all_that_players_were_offered_and_plays_from_a_fold
         let client = reqwest::Client::new();
         block_on(async { client.delete(&call).header("host", host).send().await.unwrap().status().as_u16() })
     };
-    assert_eq!(call("stranger.example"), 403);
+    assert_eq!(call("stranger.example"), 401, "nobody who is known");
     assert_eq!(call("localhost"), 204);
     assert_eq!((call("localhost"), recordings(&network).unwrap().len()), (404, 0));
     assert!(!folder.exists() && !folder.parent().unwrap().exists());

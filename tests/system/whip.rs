@@ -26,15 +26,16 @@ fn camera(dir: &std::path::Path) -> std::path::PathBuf {
     path
 }
 
-/// Looks on until three segments of the ladder are out, and at what they are.
-fn assert_transcoded(network: &Network) -> Watch {
+/// Looks on until three segments of the ladder are out, and at what they are, in a browser too: no smaller than that.
+fn assert_transcoded(network: &Network, height: u64) -> Watch {
     let viewer = Viewer::start(&network.master(&network.live.name), "360p");
     let mut watch = Watch::new(network.master(&network.live.name));
     watch.until_more(3, START);
     watch.assert_whole();
     watch.assert_same_frames();
     watch.assert_plays(&["360p", "source"]);
-    assert!(viewer.saw().height >= 90);
+    let shown = viewer.saw().height;
+    assert!((height..=360).contains(&shown), "a viewer saw {shown} lines");
     watch
 }
 
@@ -52,7 +53,8 @@ fn a_browser_publishes_and_is_played_transcoded() {
         .unwrap();
     let mut lines = BufReader::new(browser.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().map(Result::unwrap).as_deref(), Some("publishing"));
-    let watch = assert_transcoded(&network);
+    // It begins small where its machine is busy.
+    let watch = assert_transcoded(&network, 90);
     // Key pictures are asked for, so that segments are about as long as their target; a new size ends one early.
     let durations: Vec<f64> = watch.seen["source"].values().map(|(segment, _)| segment.duration).collect();
     assert!(durations.iter().all(|d| *d < 3.5), "segments of {durations:?} s");
@@ -84,7 +86,7 @@ fn ffmpeg_publishes_by_whip_and_is_played_transcoded() {
         }
         network.stream(&network.live.name)
     });
-    assert_transcoded(&network);
+    assert_transcoded(&network, 360);
     signal("INT", ffmpeg.id().into());
     wait_for_exit("ffmpeg ends after Ctrl-C", &mut ffmpeg, START);
     network.until_stream_is(&network.live.name, "ended");
@@ -110,7 +112,7 @@ fn gstreamer(encode: &str, look: impl FnOnce(&Network)) {
 
 #[test]
 fn gstreamer_publishes_h264_by_whip_and_is_played_transcoded() {
-    gstreamer(webrtcbin::H264, |network| drop(assert_transcoded(network)));
+    gstreamer(webrtcbin::H264, |network| drop(assert_transcoded(network, 360)));
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn a_key_is_made_used_and_revoked_while_the_broadcaster_runs() {
     let config = configure(&place, "");
     let (config, data) = (config.as_str(), place.path("node"));
     let keys = |command: &[&str]| -> Ran { millrace(&[&["key"], command, &["--config", config]].concat(), "") };
-    keys(&["list"]).refused("start the broadcaster once");
+    keys(&["list"]).refused("start the node once");
     millrace(&["key", "list"], "").refused("--config");
 
     let (_broadcaster, ready) = broadcaster(&place, config);
@@ -114,7 +114,8 @@ fn a_key_is_made_used_and_revoked_while_the_broadcaster_runs() {
     assert_eq!((rows[0]["used_at"].is_null(), rows[1]["used_at"].is_null()), (true, false), "{rows}");
 
     keys(&["revoke", "0"]).refused("no id");
-    keys(&["revoke", "zzzz"]).refused("no key has the id");
+    keys(&["revoke", "zzzz"]).refused("is no id");
+    keys(&["revoke", "00000000"]).refused("nothing has the id 00000000");
     let id = second["id"].as_str().unwrap();
     assert!(keys(&["revoke", &id[..8]]).done().contains("show is revoked"));
     keys(&["revoke", id]).refused("revoked already");

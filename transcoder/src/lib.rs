@@ -3,7 +3,7 @@
 //! [`session`]: the connection. [`segment`]: the way of one segment. [`supervisor`] and [`worker`]: the process that each
 //! device is. [`devices`]: what is here and how fast it is.
 
-mod api;
+pub mod api;
 pub mod config;
 pub mod devices;
 mod lie;
@@ -211,7 +211,17 @@ pub async fn start(
         }
         node.account.store.close().await;
     });
-    Ok(Serving { api, rest: axum::Router::new(), ready, rtmp: None, rtmps: None, srt: None, quic: None, work })
+    Ok(Serving {
+        api,
+        topics: Vec::new(),
+        rest: axum::Router::new(),
+        ready,
+        rtmp: None,
+        rtmps: None,
+        srt: None,
+        quic: None,
+        work,
+    })
 }
 
 async fn open_devices(config: &TranscoderConfig, worker: &[&str]) -> Result<Vec<Gpu>, TranscoderError> {

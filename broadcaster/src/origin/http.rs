@@ -8,6 +8,7 @@ use super::directives::Directives;
 use super::playlist;
 use super::shared::Shared;
 use super::stream::{Edge, Stream};
+use super::thumbnail::thumbnail;
 use super::{AUDIO, Origin};
 use crate::events::TICKS_PER_SECOND;
 use axum::body::Body;
@@ -47,8 +48,9 @@ const NO_STORE: &str = "no-store";
 const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
-pub(super) fn router(origin: Origin) -> Router {
-    let cors = CorsLayer::new()
+/// Any page may play.
+pub(crate) fn for_players() -> CorsLayer {
+    CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS])
         .allow_headers(Any)
@@ -60,13 +62,17 @@ pub(super) fn router(origin: Origin) -> Router {
             header::AGE,
             header::RETRY_AFTER,
         ])
-        .max_age(PREFLIGHT_AGE);
+        .max_age(PREFLIGHT_AGE)
+}
+
+pub(super) fn router(origin: Origin) -> Router {
     Router::new()
         .route("/live/{name}/master.m3u8", get(master).layer(CompressionLayer::new()))
+        .route("/live/{name}/thumbnail.jpg", get(thumbnail))
         .route("/live/{name}/{rendition}/index.m3u8", get(media))
         .route("/live/{name}/{rendition}/iframes.m3u8", get(key_pictures).layer(CompressionLayer::new()))
         .route("/live/{name}/{rendition}/{file}", get(file))
-        .layer(cors)
+        .layer(for_players())
         .with_state(origin)
 }
 
@@ -182,7 +188,7 @@ async fn file(
 }
 
 /// The stream that a path's part names, for who may watch it.
-fn admit(origin: &Origin, part: &str) -> Result<Arc<Shared>, Refused> {
+pub(super) fn admit(origin: &Origin, part: &str) -> Result<Arc<Shared>, Refused> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = origin.access.admit(part, now).map_err(Refused::Denied)?;
     origin.find(name).ok_or(Refused::Over)
@@ -247,7 +253,7 @@ fn patience(target: i64) -> Duration {
 
 /// Why a request is not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refused {
+pub(super) enum Refused {
     /// Too many wait already.
     Full,
     /// The stream is too young.
@@ -397,7 +403,7 @@ fn bad_request(why: &str) -> Response {
     (StatusCode::BAD_REQUEST, [(header::CACHE_CONTROL, NO_STORE)], format!("{why}\n")).into_response()
 }
 
-fn not_found() -> Response {
+pub(super) fn not_found() -> Response {
     (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, NO_STORE)], "no such stream, rendition or segment\n")
         .into_response()
 }

@@ -337,3 +337,24 @@ async fn what_no_player_could_read_is_not_taken() {
     assert_eq!(live.get("/live/show/source/0.m4s").await.status, StatusCode::OK);
     assert!(live.handle.add_part(SOURCE, 5, 0, bytes_of(5, 0)).is_err(), "far ahead");
 }
+
+#[tokio::test]
+async fn a_thumbnail_is_of_the_lowest_rung_that_has_a_picture() {
+    let live = Live::new();
+    let path = "/live/show/thumbnail.jpg";
+    assert_eq!(live.get(path).await.status, StatusCode::NOT_FOUND, "what the source has here is no picture");
+    assert_eq!(live.get("/live/other/thumbnail.jpg").await.status, StatusCode::NOT_FOUND);
+
+    let (track, samples) = millrace_media::synthetic::source(320, 180, 30, 6, 6).unwrap();
+    live.handle.set_init("180p", write_init(&Track::Video(track)).unwrap()).unwrap();
+    live.handle.add_part("180p", 0, 0, write_part(1, &samples).unwrap()).unwrap();
+    assert_eq!(live.get(path).await.status, StatusCode::NOT_FOUND, "not before its segment is there");
+    live.handle.finish_segment("180p", 0).unwrap();
+    let drawn = live.get(path).await;
+    assert_eq!((drawn.status, drawn.header(header::CONTENT_TYPE)), (StatusCode::OK, "image/jpeg"));
+    assert_eq!(drawn.header(header::CACHE_CONTROL), "max-age=5");
+    assert!(drawn.body.starts_with(b"\xff\xd8\xff") && drawn.body.ends_with(b"\xff\xd9"));
+    // What follows of the source alone changes nothing.
+    live.segment(1);
+    assert_eq!(live.get(path).await.body, drawn.body);
+}

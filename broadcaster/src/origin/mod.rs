@@ -32,12 +32,15 @@ mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod thumbnail;
 mod viewers;
 
 pub(crate) use access::Denied;
 pub use access::{Access, LEAST_SECRET};
 pub use directives::{DirectiveError, Directives};
+pub(crate) use http::for_players;
 pub(crate) use rendition::Description;
+pub(crate) use stream::Lags;
 pub use stream::{AUDIO, KEEP_ENDED, Keep, LINGER, SOURCE, STREAM_BYTES, WINDOW};
 
 use crate::events::SegmentEvent;
@@ -131,6 +134,8 @@ pub struct Origin {
     access: Access,
     /// Places for requests that wait.
     held: Arc<Semaphore>,
+    /// Places for thumbnails that are made.
+    drawing: Arc<Semaphore>,
 }
 
 impl Default for Origin {
@@ -160,6 +165,7 @@ impl Origin {
             keep,
             access: Access::default(),
             held: Arc::new(Semaphore::new(http::MAX_HELD)),
+            drawing: Arc::new(Semaphore::new(thumbnail::AT_ONCE)),
         }
     }
 
@@ -176,6 +182,11 @@ impl Origin {
     /// How many have watched the stream `name` in the last half minute.
     pub fn viewers(&self, name: &str) -> usize {
         self.find(name).map_or(0, |shared| shared.viewers().count(Instant::now()))
+    }
+
+    /// What players of the stream `name` are behind by, once its first segment is there.
+    pub(crate) fn lags(&self, name: &str) -> Option<Lags> {
+        self.find(name)?.look(Stream::lags)
     }
 
     /// Begins a publication of the stream `name`: a new stream, or one whose publisher came back. An older handle of the same
@@ -226,7 +237,16 @@ impl StreamHandle {
         }
         let describe = |LadderRendition { name, width, height, bitrate }: &LadderRendition| {
             let (width, height, bitrate) = (*width, *height, *bitrate);
-            (name.clone(), Description { codec: likely_codec(height).to_owned(), width, height, bitrate, channels: 0 })
+            (
+                name.clone(),
+                Description {
+                    codec: likely_codec(height).to_owned(),
+                    width,
+                    height,
+                    bitrate,
+                    ..Description::default()
+                },
+            )
         };
         self.change(|stream| {
             stream.set_ladder(ladder.iter().map(describe).collect(), self.base + from);
@@ -253,6 +273,10 @@ impl StreamHandle {
                 stream.add_source(stream.next_number(), about, track.codec.is_playable());
                 stream.set_init(SOURCE, bytes.clone(), track.timescale)
             }
+            SegmentEvent::Captions(captions) => {
+                stream.set_captions(*captions);
+                Ok(())
+            }
             SegmentEvent::AudioInit(bytes, track) => {
                 let about =
                     Description { codec: track.codec_string(), channels: track.channels, ..Description::default() };
@@ -260,7 +284,8 @@ impl StreamHandle {
                 stream.add_rendition(AUDIO, stream.next_number(), about);
                 stream.set_init(AUDIO, bytes.clone(), track.sample_rate)
             }
-            SegmentEvent::VideoPart { seq, index, bytes, .. } => {
+            SegmentEvent::VideoPart { seq, index, start_pts, duration, bytes, .. } => {
+                stream.reached = stream.reached.max(start_pts + duration);
                 stream.add_part(SOURCE, self.base + seq, *index, read(SOURCE, bytes)?)
             }
             SegmentEvent::VideoSegmentEnd { seq, duration, frames, independent, program_date_time, .. } => {
@@ -274,6 +299,7 @@ impl StreamHandle {
                 stream.finish_segment(AUDIO, self.base + seq, Some(*duration))
             }
             SegmentEvent::AudioSegmentEnd { seq, duration, alone: Some(date), .. } => {
+                stream.reached += duration;
                 let slot = Slot::new(self.base + seq, *duration, *date, true);
                 stream.finish_source(AUDIO, slot, 0, Instant::now())
             }
@@ -344,6 +370,11 @@ impl StreamHandle {
     /// The target duration that the stream's playlists have already, seconds: this publication goes on in them.
     pub fn target(&self) -> Option<i64> {
         self.shared.look(|stream| stream.target)
+    }
+
+    /// How far the times of publications before have come, ticks; 0 where this is the first.
+    pub fn reached(&self) -> i64 {
+        self.shared.look(|stream| stream.reached)
     }
 
     /// The playlist's number of this publication's segment 0.

@@ -4,8 +4,9 @@ use super::rendition::{Description, Part, Rendition};
 use super::stream::{AUDIO, Entry, Hint, SOURCE, Slot, Stream, Tail};
 use crate::events::TICKS_PER_SECOND;
 use crate::segmenter::longest_segment;
+use millrace_media::captions::Captions;
 use std::fmt::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 /// EXT-X-GAP is of version 8 …
 const VERSION: u32 = 8;
@@ -29,6 +30,7 @@ pub(super) fn master(stream: &Stream) -> Option<String> {
     if let Some(audio) = audio {
         audio_group(&mut text, audio.about.channels);
     }
+    caption_group(&mut text, source.about.captions);
     let rate = stream.frame_rate.map_or(30.0, snap);
     for name in &stream.ladder {
         let Some(rendition) = stream.renditions.get(name) else { continue };
@@ -56,6 +58,17 @@ pub(crate) fn audio_group(text: &mut String, channels: u8) {
     );
 }
 
+/// The channels of closed captions as the group that every variant with picture names. Nothing is said where there are none: they may
+/// come later, and a player that was told `NONE` would not look for them.
+pub(crate) fn caption_group(text: &mut String, captions: Captions) {
+    for name in captions.names() {
+        let _ = writeln!(
+            text,
+            "#EXT-X-MEDIA:TYPE=CLOSED-CAPTIONS,GROUP-ID=\"captions\",NAME=\"{name}\",INSTREAM-ID=\"{name}\",DEFAULT=NO,AUTOSELECT=YES"
+        );
+    }
+}
+
 /// A variant with picture: its own peak and average bit/s, and codec, peak and average of the sound beside it.
 pub(crate) fn variant(
     text: &mut String,
@@ -68,7 +81,7 @@ pub(crate) fn variant(
     let (audio_peak, audio_average) = sound.map_or((0, 0), |(_, rates)| rates);
     let _ = writeln!(
         text,
-        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",RESOLUTION={}x{},FRAME-RATE={rate:.3}{}\n{name}/index.m3u8",
+        "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}{}\",RESOLUTION={}x{},FRAME-RATE={rate:.3}{}{}\n{name}/index.m3u8",
         peak + audio_peak,
         average + audio_average,
         about.codec,
@@ -76,6 +89,7 @@ pub(crate) fn variant(
         about.width,
         about.height,
         if sound.is_some() { ",AUDIO=\"audio\"" } else { "" },
+        if about.captions == Captions::default() { "" } else { ",CLOSED-CAPTIONS=\"captions\"" },
     );
 }
 
@@ -102,7 +116,7 @@ const SKIP_UNTIL: i64 = 6;
 /// reads parts is nearer to the edge.
 const WITH_PARTS: usize = 2;
 /// Players stay so many target durations, or parts, behind the edge (RFC 8216bis asks for at least three, and twice the part target).
-const HOLD_BACK: i64 = 3;
+pub(super) const HOLD_BACK: i64 = 3;
 
 /// A media playlist.
 pub(super) struct Media {
@@ -342,20 +356,9 @@ pub(crate) fn snap(measured: f64) -> f64 {
     nearest.filter(|rate| (rate - measured).abs() < rate * 0.001).unwrap_or(measured)
 }
 
-/// Unix milliseconds as ISO 8601 in UTC, by the civil-from-days calculation.
+/// Unix milliseconds as ISO 8601 in UTC.
 pub(crate) fn date(ms: i64) -> String {
-    let (days, ms) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
-    let shifted = days + 719_468; // days since 0000-03-01
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(ms.max(0).unsigned_abs())).to_string()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::stream::Slot;
 use crate::events::TICKS_PER_SECOND;
 use crate::segmenter::PART_TARGET;
 use bytes::Bytes;
+use millrace_media::captions::Captions;
 use millrace_media::cmaf::{CmafError, read_head};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -77,6 +78,9 @@ pub(crate) struct Description {
     pub(crate) height: u32,
     /// Configured bit/s; 0 for what is only measured.
     pub(crate) bitrate: u32,
+    /// Those of the source, which are in every picture made of it.
+    #[serde(default)]
+    pub(crate) captions: Captions,
     /// Audio only.
     pub(crate) channels: u8,
 }
@@ -120,7 +124,7 @@ impl Rendition {
         self.total_bits += bits;
         self.total_ticks += ticks as u64;
         if self.peak == 0 || ticks >= least {
-            let rate = |bits: u64| bits * TICKS_PER_SECOND as u64 / ticks as u64;
+            let rate = |bits: u64| (bits * TICKS_PER_SECOND as u64).div_ceil(ticks as u64);
             self.peak = self.peak.max(rate(bits));
             self.key_peak = self.key_peak.max(segment.key_picture().map_or(0, |bytes| rate(bytes as u64 * 8)));
         }

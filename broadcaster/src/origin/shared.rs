@@ -5,6 +5,7 @@
 
 use super::playlist;
 use super::stream::{Edge, Stream};
+use super::thumbnail::Drawn;
 use super::viewers::Viewers;
 use bytes::Bytes;
 use flate2::Compression;
@@ -21,6 +22,7 @@ pub(super) struct Shared {
     changed: watch::Sender<()>,
     texts: Mutex<BTreeMap<(String, bool), Arc<Text>>>,
     viewers: Mutex<Viewers>,
+    pub(super) thumbnail: Drawn,
 }
 
 struct State {
@@ -58,6 +60,7 @@ impl Shared {
             changed: watch::Sender::new(()),
             texts: Mutex::default(),
             viewers: Mutex::default(),
+            thumbnail: Drawn::default(),
         }
     }
 

@@ -14,12 +14,18 @@
 //! is not made, its playlist lists the segments of the highest rung that is.
 
 use super::OriginError;
-use super::rendition::{Description, Init, Part, Progress, Rendition, Segment, at};
+use super::rendition::{Description, Init, Part, Progress, Rendition, Segment};
 use crate::events::TICKS_PER_SECOND;
-use crate::segmenter::{MAX_SEGMENT_BYTES, longest_segment, target_duration};
+use crate::segmenter::{MAX_SEGMENT_BYTES, target_duration};
 use bytes::Bytes;
+use millrace_media::captions::Captions;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
+
+mod listing;
+
+pub(crate) use listing::Lags;
+pub(super) use listing::{Edge, Entry, Hint, Tail};
 
 /// Name of the rendition that is the source itself.
 pub const SOURCE: &str = "source";
@@ -74,52 +80,6 @@ fn forget_before<T>(since: &mut BTreeMap<u64, T>, start: u64) {
     }
 }
 
-/// How far a playlist has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Edge {
-    /// Segments before this one are listed …
-    pub(super) next: u64,
-    /// … and so many parts of it.
-    pub(super) parts: u32,
-    /// Nothing follows.
-    pub(super) over: bool,
-}
-
-/// The segment of a playlist that is not finished: its parts are listed as they come.
-pub(super) struct Tail<'a> {
-    pub(super) number: u64,
-    /// As in [`Entry`].
-    pub(super) of: &'a str,
-    pub(super) init: Option<u32>,
-    pub(super) discontinuity: bool,
-    pub(super) parts: Vec<(&'a Part, i64)>,
-    /// It will be listed whole: no part of it follows.
-    pub(super) whole: bool,
-}
-
-/// The part that comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hint {
-    pub(super) number: u64,
-    pub(super) index: u32,
-}
-
-/// Tags an entry of a media playlist has.
-pub(super) struct Entry<'a> {
-    pub(super) slot: &'a Slot,
-    /// The rendition whose segment it is: its own, or the one that stands in for it.
-    pub(super) of: &'a str,
-    /// `None` for a gap.
-    pub(super) segment: Option<&'a Segment>,
-}
-
-impl Entry<'_> {
-    /// Its duration in ticks. A segment that may not be listed leaves a gap, and a gap obeys the target duration too.
-    pub(super) fn ticks(&self, target: i64) -> i64 {
-        self.segment.and_then(|segment| segment.duration).unwrap_or(self.slot.duration).min(longest_segment(target))
-    }
-}
-
 /// Longest part in ticks, known from the first segment on: as the target duration, it never changes. 0 where frames are so long that parts
 /// gain nothing.
 #[derive(Default)]
@@ -159,9 +119,12 @@ pub(super) struct Stream {
     pub(super) ladder: Vec<String>,
     /// The publication has video, listed or not.
     pub(super) video: bool,
+    captions: Captions,
     /// The highest rung that is made, by the segment from which on it is.
     highest: BTreeMap<u64, String>,
     pub(super) target: Option<i64>,
+    /// Output times of what the publisher sent have come so far, ticks.
+    pub(super) reached: i64,
     part_targets: PartTargets,
     /// Frames per second of the source, once measured.
     pub(super) frame_rate: Option<f64>,
@@ -188,8 +151,10 @@ impl Stream {
             renditions: BTreeMap::new(),
             ladder: Vec::new(),
             video: false,
+            captions: Captions::default(),
             highest: BTreeMap::new(),
             target: None,
+            reached: 0,
             part_targets: PartTargets::default(),
             frame_rate: None,
             measure_rate: false,
@@ -222,7 +187,7 @@ impl Stream {
             rendition.made.insert(self.base, false);
         }
         self.ladder.clear();
-        self.video = false;
+        (self.video, self.captions) = (false, Captions::default());
         (self.publications, self.base)
     }
 
@@ -248,6 +213,7 @@ impl Stream {
             rendition.made.insert(from.max(self.next_number), true); // what is finished may have been shown to players
         }
         rendition.about = about;
+        rendition.about.captions = self.captions;
         if name != AUDIO && !self.ladder.iter().any(|known| known == name) {
             self.ladder.push(name.to_owned());
         }
@@ -268,15 +234,12 @@ impl Stream {
         }
     }
 
-    /// The rendition whose segment `number` the playlist of `name` lists; `None` for a gap.
-    fn lists<'a>(&'a self, name: &'a str, number: u64) -> Option<(&'a str, &'a Rendition)> {
-        let own = self.renditions.get(name)?;
-        if own.is_made(number) {
-            return Some((name, own));
+    /// The channels of closed captions of the publication. A player that came before finds them in the pictures.
+    pub(super) fn set_captions(&mut self, captions: Captions) {
+        self.captions = captions;
+        for rendition in self.renditions.values_mut() {
+            rendition.about.captions = captions;
         }
-        let other = at(&self.highest, number).filter(|_| name != AUDIO)?;
-        let rendition = self.renditions.get(other)?;
-        rendition.is_made(number).then_some((other.as_str(), rendition))
     }
 
     /// The init segment of the parts that follow, whose durations count so many units a second. The same again changes nothing.
@@ -449,12 +412,6 @@ impl Stream {
         }
     }
 
-    /// What the playlist of `name` lists in this slot, and where that stands.
-    fn stands<'a>(&'a self, name: &'a str, slot: &Slot) -> (Option<(&'a str, &'a Rendition)>, Progress) {
-        let lists = self.lists(name, slot.number);
-        (lists, lists.map_or(Progress::Gap, |(_, rendition)| rendition.progress(slot)))
-    }
-
     /// The first segment after a break of the source.
     pub(super) fn break_at(&mut self, number: u64) {
         self.breaks.insert(number);
@@ -474,77 +431,12 @@ impl Stream {
         self.ended.is_some_and(|(at, _)| now >= at + self.keep.linger + KEEP_ENDED)
     }
 
-    /// The segments that a rendition's playlist lists, in order and without holes.
-    pub(super) fn entries<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Entry<'a>> {
-        let listed = self.window_start..self.renditions.get(name).map_or(0, |rendition| rendition.listed_to);
-        listed.filter_map(|number| self.slot(number)).map(move |slot| {
-            let (lists, progress) = self.stands(name, slot);
-            let segment = lists.filter(|_| progress == Progress::Ready);
-            let segment = segment.and_then(|(_, rendition)| rendition.segments.get(&slot.number));
-            Entry { slot, of: lists.map_or(name, |(of, _)| of), segment }
-        })
-    }
-
     /// Whether the playlist of `name` has ended. One whose last segments are still being made ends when they are there, or when they are
     /// not coming.
     pub(super) fn has_ended(&self, name: &str, now: Instant) -> bool {
         let complete = self.renditions.get(name).is_none_or(|rendition| rendition.listed_to >= self.next_number);
         let late = self.ended.is_some_and(|(at, _)| now >= at + LAST_SEGMENTS);
         self.is_over(now) && (complete || late)
-    }
-
-    /// The segment behind the listed ones of the playlist of `name`, as far as it has come.
-    pub(super) fn tail<'a>(&'a self, name: &'a str) -> Option<Tail<'a>> {
-        let number = self.renditions.get(name)?.listed_to.max(self.window_start);
-        let (of, rendition) = self.lists(name, number)?;
-        let segment = rendition.segments.get(&number).filter(|segment| segment.progress != Progress::Gap);
-        let discontinuity = self.slot(number).map_or(self.breaks.contains(&number), |slot| slot.discontinuity);
-        let init = segment.filter(|segment| !segment.parts.is_empty()).map(|segment| segment.init);
-        let whole = segment.is_some_and(|segment| segment.whole);
-        Some(Tail { number, of, init, discontinuity, parts: self.parts(name, number), whole })
-    }
-
-    /// The parts of segment `number` that the playlist of `name` may name, with their ticks.
-    pub(super) fn parts<'a>(&'a self, name: &'a str, number: u64) -> Vec<(&'a Part, i64)> {
-        let (Some((_, rendition)), Some(part_target), Some(target)) =
-            (self.lists(name, number), self.part_target(name), self.target)
-        else {
-            return Vec::new();
-        };
-        rendition.parts(number, part_target, longest_segment(target))
-    }
-
-    /// Longest part of the playlist of `name`, ticks; none before it is known, or where no parts are listed.
-    pub(super) fn part_target(&self, name: &str) -> Option<i64> {
-        let targets = &self.part_targets;
-        if name == AUDIO { targets.audio } else { targets.video }.filter(|target| *target > 0)
-    }
-
-    /// The part that the playlist of `name` will name next, as far as can be told: a segment has as many parts as the one before it.
-    pub(super) fn hint(&self, name: &str, tail: &Tail<'_>) -> Hint {
-        let Tail { number, parts, whole, .. } = tail;
-        let before = number.checked_sub(1).map_or(0, |before| self.parts(name, before).len());
-        let full = *whole || !parts.is_empty() && parts.len() == before;
-        let index = if full { 0 } else { parts.len() as u32 };
-        Hint { number: number + u64::from(full), index }
-    }
-
-    /// How far the playlist of `name` has come.
-    pub(super) fn edge(&self, name: &str, now: Instant) -> Edge {
-        let next = self.renditions.get(name).map_or(0, |rendition| rendition.listed_to).max(self.window_start);
-        let over = self.has_ended(name, now);
-        Edge { next, parts: if over { 0 } else { self.parts(name, next).len() as u32 }, over }
-    }
-
-    /// Whether each listed segment of the playlist of `name` can be decoded alone.
-    pub(super) fn is_independent(&self, name: &str) -> bool {
-        let listed = self.slots.iter().filter(|slot| slot.number >= self.window_start);
-        let open =
-            self.lists(name, self.next_number).and_then(|(_, rendition)| rendition.segments.get(&self.next_number));
-        open.and_then(|segment| segment.parts.first()).is_none_or(|part| part.independent)
-            && listed
-                .filter(|slot| !slot.independent)
-                .all(|slot| self.lists(name, slot.number).is_none_or(|(of, _)| of != SOURCE))
     }
 
     /// A finished segment that may be fetched, listed or not.
@@ -572,17 +464,6 @@ impl Stream {
     /// The slots from `number` on that are kept, listed or not.
     pub(super) fn kept_from(&self, number: u64) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(move |slot| slot.number >= number)
-    }
-
-    /// What the playlist of `name` has for a slot: the rendition whose segment it is, and the segment, `None` for a gap. `None` while
-    /// that is open.
-    pub(super) fn settled<'a>(&'a self, name: &'a str, slot: &Slot) -> Option<(&'a str, Option<&'a Segment>)> {
-        let Some((of, rendition)) = self.lists(name, slot.number) else { return Some((name, None)) };
-        match rendition.progress(slot) {
-            Progress::Open => None,
-            Progress::Gap => Some((of, None)),
-            Progress::Ready => Some((of, rendition.segments.get(&slot.number))),
-        }
     }
 
     pub(super) fn window_start(&self) -> u64 {

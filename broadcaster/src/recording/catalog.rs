@@ -15,8 +15,9 @@ const ENDED: &str = ".ended";
 const AT_ONCE: usize = 8;
 
 /// Where a recording stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = RecordingState)]
 pub(crate) enum State {
     /// It goes on.
     Recording,
@@ -29,7 +30,8 @@ pub(crate) enum State {
 }
 
 /// A recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Recording)]
 pub(crate) struct Summary {
     pub(crate) name: String,
     pub(crate) id: String,

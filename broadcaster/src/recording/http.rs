@@ -4,25 +4,25 @@ use super::catalog::{State as Stands, Summary};
 use super::clip::{ClipError, Recorded, Source};
 use super::store::{Store, content_type};
 use super::{Recordings, clip};
-use crate::origin::Denied;
+use crate::origin::{Denied, for_players};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::get;
 use axum::{Json, Router};
 use futures::StreamExt;
+use http_range_header::{EndPosition, StartPosition};
 use millrace_hop::unix_now;
-use millrace_node::http::loopback_only;
+use millrace_node::http::Problem;
 use object_store::GetRange;
 use serde::Deserialize;
 use std::sync::Arc;
-use std::time::Duration;
 use tower_http::compression::CompressionLayer;
-use tower_http::cors::{Any, CorsLayer};
 use tower_http::services::ServeDir;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// As of the origin's playlists.
 const CACHE_GROWING: &str = "max-age=1";
@@ -31,23 +31,18 @@ const CACHE_ENDED: &str = "max-age=60";
 const CACHE_MEDIA: &str = "public, max-age=86400, immutable";
 /// A clip takes seconds.
 const CLIP_RETRY: &str = "10";
-/// Browsers repeat a preflight after an hour.
-const PREFLIGHT_AGE: Duration = Duration::from_secs(3600);
+
+fn routes() -> OpenApiRouter<Arc<Recordings>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(remove))
+}
+
+/// What the calls about recordings are.
+pub(crate) fn calls() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
 
 /// `/recordings/…` for players, and the calls about recordings for the node's API.
-pub(crate) fn router(recordings: Arc<Recordings>) -> (Router, Router) {
-    let cors = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::HEAD, Method::OPTIONS])
-        .allow_headers(Any)
-        .expose_headers([
-            header::CONTENT_LENGTH,
-            header::CONTENT_RANGE,
-            header::ACCEPT_RANGES,
-            header::DATE,
-            header::AGE,
-        ])
-        .max_age(PREFLIGHT_AGE);
+pub(crate) fn router(recordings: Arc<Recordings>) -> (Router, OpenApiRouter) {
     let playlists = Router::new()
         .route("/recordings/{name}/{id}/master.m3u8", get(master))
         .route("/recordings/{name}/{id}/{rendition}/index.m3u8", get(media))
@@ -56,28 +51,36 @@ pub(crate) fn router(recordings: Arc<Recordings>) -> (Router, Router) {
         .route("/recordings/{name}/{id}/{rendition}/{file}", get(file))
         .route("/recordings/{name}/{id}/clip.mp4", get(export))
         .merge(playlists)
-        .layer(cors)
+        .layer(for_players())
         .with_state(recordings.clone());
-    let api = Router::new()
-        .route("/v1/recordings", get(list))
-        .route("/v1/recordings/{name}/{id}", delete(remove).layer(from_fn(loopback_only)))
-        .with_state(recordings);
+    let api = routes().with_state(recordings);
     (players, api)
 }
 
+/// The recordings.
+#[utoipa::path(get, path = "/v1/recordings", tag = "recordings", responses((status = 200, description = "All that are in the store", body = Vec<Summary>)))]
 async fn list(State(recordings): State<Arc<Recordings>>) -> Json<Vec<Summary>> {
     Json(recordings.catalog.all())
 }
 
-async fn remove(State(recordings): State<Arc<Recordings>>, Path((name, id)): Path<(String, String)>) -> Response {
-    let Some(summary) = recordings.catalog.find(&name, &id) else { return not_found() };
+/// Deletes a recording that has ended.
+#[utoipa::path(delete, path = "/v1/recordings/{name}/{id}", tag = "recordings", params(("name" = String, Path, description = "Of the stream"), ("id" = String, Path, description = "Of the recording")), responses((status = 204, description = "It is gone")))]
+async fn remove(
+    State(recordings): State<Arc<Recordings>>,
+    Path((name, id)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    let missing =
+        || Problem::new(StatusCode::NOT_FOUND, "there is no such recording: GET /api/v1/recordings lists them");
+    let summary = recordings.catalog.find(&name, &id).ok_or_else(missing)?;
     if recordings.catalog.is_running(&name, &id) {
-        return (StatusCode::CONFLICT, "the recording goes on: end its stream first\n").into_response();
+        return Err(Problem::new(StatusCode::CONFLICT, "the recording goes on: end its stream first"));
     }
-    match recordings.catalog.delete(&recordings.options.store, &recordings.node, &summary).await {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(error) => unavailable(&error),
-    }
+    let deleted = recordings.catalog.delete(&recordings.options.store, &recordings.node, &summary).await;
+    deleted.map_err(|error| {
+        tracing::warn!(%error, stream = name, id, "a recording could not be deleted");
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not do it now: the node's log says why")
+    })?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 type Name = Path<(String, String)>;
@@ -209,15 +212,13 @@ async fn from_bucket(store: &Store, key: &str, asked: &Parts) -> Response {
 
 /// The one range that is asked for; several, or what does not read, ask for everything.
 fn range(headers: &HeaderMap) -> Option<GetRange> {
-    let (from, to) = headers.get(header::RANGE)?.to_str().ok()?.strip_prefix("bytes=")?.split_once('-')?;
-    match (from, to) {
-        ("", last) => last.parse().ok().filter(|last| *last > 0).map(GetRange::Suffix),
-        (from, "") => from.parse().ok().map(GetRange::Offset),
-        (from, to) => {
-            let (from, to): (u64, u64) = (from.parse().ok()?, to.parse().ok()?);
-            (from <= to).then(|| GetRange::Bounded(from..to.saturating_add(1)))
-        }
-    }
+    let asked = http_range_header::parse_range_header(headers.get(header::RANGE)?.to_str().ok()?).ok()?;
+    let [one] = asked.ranges.as_slice() else { return None };
+    Some(match (one.start, one.end) {
+        (StartPosition::FromLast(length), _) => GetRange::Suffix(length),
+        (StartPosition::Index(from), EndPosition::LastByte) => GetRange::Offset(from),
+        (StartPosition::Index(from), EndPosition::Index(to)) => GetRange::Bounded(from..to.checked_add(1)?),
+    })
 }
 
 /// What of a recording.

@@ -29,7 +29,7 @@ mod store;
 mod tests;
 
 pub(crate) use catalog::Keep;
-pub(crate) use http::router;
+pub(crate) use http::{calls, router};
 pub(crate) use status::{RecordingView, Status};
 pub(crate) use store::Store;
 

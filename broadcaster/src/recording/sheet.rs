@@ -3,12 +3,14 @@
 //! The timeline and each rendition's entries grow in step; a playlist is made of them at any time, and read back after a crash.
 
 use crate::events::TICKS_PER_SECOND;
-use crate::origin::playlist::{audio_group, date, entry, header, seconds, snap, sound_alone, variant};
+use crate::origin::playlist::{audio_group, caption_group, date, entry, header, seconds, snap, sound_alone, variant};
 use crate::origin::reader::{Listed, Moment, News};
 use crate::origin::{AUDIO, Description, SOURCE};
+use millrace_media::captions::Captions;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::UNIX_EPOCH;
 
 /// What a rendition has for a segment of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -209,7 +211,7 @@ impl Sheet {
         for (index, moment) in self.timeline.iter().enumerate() {
             let Resolved::Segment { ticks: own, bytes, .. } = self.resolve(name, index) else { continue };
             let length = if own == 0 { moment.duration } else { own }.max(1) as u64;
-            let rate = bytes * 8 * second / length;
+            let rate = (bytes * 8 * second).div_ceil(length);
             // A short rest of a segment says nothing about the rate (RFC 8216bis measures over half a target duration or more).
             let measured = if length >= self.target as u64 * second / 2 { &mut peak } else { &mut brief };
             *measured = rate.max(*measured);
@@ -232,6 +234,8 @@ impl Sheet {
         if let Some((about, _)) = sound {
             audio_group(&mut text, about.channels);
         }
+        let captions = with_picture.iter().map(|(_, track, _)| track.about.captions);
+        caption_group(&mut text, captions.fold(Captions::default(), Captions::and));
         let rate = self.frame_rate.map_or(30.0, snap);
         for (name, track, rates) in with_picture {
             let sound = sound.map(|(about, rates)| (about.codec.as_str(), rates));
@@ -323,14 +327,8 @@ pub(super) fn read(name: &str, text: &str) -> Vec<Line> {
 
 /// Unix milliseconds of a date as `date` writes it.
 fn milliseconds(date: &str) -> Option<i64> {
-    let field = |range: std::ops::Range<usize>| date.get(range)?.parse::<i64>().ok();
-    let (year, month, day) = (field(0..4)?, field(5..7)?, field(8..10)?);
-    let shifted = if month <= 2 { year - 1 } else { year };
-    let era = shifted.div_euclid(400);
-    let year_of_era = shifted.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
-    Some((((days * 24 + field(11..13)?) * 60 + field(14..16)?) * 60 + field(17..19)?) * 1000 + field(20..23)?)
+    let since = humantime::parse_rfc3339(date).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,10 @@ fn own(init: u32, bytes: u64) -> Entry {
 }
 
 fn track(codec: &str, entries: Vec<Entry>) -> Track {
-    Track { about: Description { codec: codec.into(), width: 640, height: 360, channels: 2, bitrate: 0 }, entries }
+    Track {
+        about: Description { codec: codec.into(), width: 640, height: 360, channels: 2, ..Description::default() },
+        entries,
+    }
 }
 
 /// A source whose second segment is lost, a rung that joins at the third, and sound; a break before the fourth.
@@ -91,8 +94,8 @@ fn the_master_measures_over_the_whole_recording_and_leaves_out_what_was_never_ma
     sheet.tracks.insert("720p".into(), track("avc1.640020", vec![Entry::Gap; 4]));
     sheet.ladder.push("720p".into());
     let master = sheet.master().unwrap();
-    // 500 kB in two seconds; 1 MB in six. Sound: 32 kB in 1.991 s; 93 kB in 5.973 s.
-    let source = "#EXT-X-STREAM-INF:BANDWIDTH=2128571,AVERAGE-BANDWIDTH=1457888,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=640x360,\
+    // 500 kB in two seconds; 1 MB in six. Sound: 32 kB in 1.991 s; 93 kB in 5.973 s. A peak is rounded up.
+    let source = "#EXT-X-STREAM-INF:BANDWIDTH=2128572,AVERAGE-BANDWIDTH=1457888,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=640x360,\
                   FRAME-RATE=25.000,AUDIO=\"audio\"\nsource/index.m3u8\n";
     assert!(master.contains(source), "{master}");
     assert!(master.contains("360p/index.m3u8") && !master.contains("720p"), "{master}");

@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// As the API gives it.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, utoipa::ToSchema)]
 pub(crate) struct RecordingView {
     /// `recording`, `failing` (it is tried again), `ended`, `unfinished` (the next start makes its end).
     state: &'static str,

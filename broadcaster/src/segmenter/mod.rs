@@ -10,7 +10,8 @@
 //! A sample is written once the next one has shown its duration, so each track is one access unit behind its publisher.
 //!
 //! Times. Each *epoch* (from the start, or from a discontinuity, to the next) begins with an IDR, whose decoding time becomes
-//! [`START`] in the first epoch and the end of what was before in later ones: output times never run backwards or below zero.
+//! [`START`] after what the playlist has of publications before in the first epoch, and the end of what was before in later ones: output
+//! times never run backwards or below zero.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -28,6 +29,7 @@ mod tests;
 use crate::events::{AccessUnit, IngestEvent, SegmentEvent, TICKS_PER_SECOND, TIMELINE_JUMP, TrackKind};
 use absence::Absence;
 use audio::Audio;
+use millrace_media::captions::Captions;
 use millrace_media::cmaf::{self, AudioTrack, CmafError, Track, VideoTrack};
 use std::collections::VecDeque;
 use video::Video;
@@ -75,9 +77,12 @@ pub struct Segmenter {
     alone: Option<Alone>,
     /// Audio ahead of video, in input time. It outlives epochs: audio may cross a break before video does.
     held: VecDeque<AccessUnit>,
+    /// What was before the first epoch ended here.
+    start: i64,
     /// Where the next epoch begins in output time.
     next_base: Option<i64>,
     next_seq: u64,
+    captions: Captions,
     /// The next IDR begins a new epoch.
     broken: bool,
     /// Since when pictures are dropped for want of an IDR, input ticks.
@@ -105,9 +110,10 @@ struct Alone {
 }
 
 impl Segmenter {
-    /// One whose segments go on in a playlist that has a target duration already, in seconds.
-    pub fn within(target: Option<i64>) -> Self {
-        Self { limit: target.map(longest_segment), ..Self::default() }
+    /// One whose segments go on in a playlist that has a target duration already, in seconds, behind what ended at `reached`, ticks.
+    /// Players must take a step back of times at a discontinuity, and there are those that stand still there.
+    pub fn within(target: Option<i64>, reached: i64) -> Self {
+        Self { limit: target.map(longest_segment), start: reached, ..Self::default() }
     }
 
     /// Takes one event. `now_ms` is the wall clock in unix milliseconds, which dates the segments.
@@ -174,6 +180,13 @@ impl Segmenter {
     }
 
     fn video_unit(&mut self, now_ms: i64, unit: AccessUnit) -> Result<(), SegmenterError> {
+        if let Some(track) = &self.video {
+            let captions = self.captions.and(Captions::of_sample(track, &unit.data));
+            if captions != self.captions {
+                self.captions = captions;
+                self.out.push(SegmentEvent::Captions(captions));
+            }
+        }
         if let Some(epoch) = &self.epoch
             && (unit.dts - epoch.video.last_input()).abs() > TIMELINE_JUMP
         {
@@ -265,7 +278,7 @@ impl Segmenter {
         }
         if self.alone.is_none() {
             let Some(track) = &self.audio else { return Ok(()) };
-            let base = self.next_base.unwrap_or(START);
+            let base = self.next_base.unwrap_or(START + self.start);
             if self.next_base.is_some() {
                 self.out.push(SegmentEvent::Discontinuity { seq: self.next_seq });
             }
@@ -313,7 +326,7 @@ impl Segmenter {
         }
         self.close_epoch()?;
         self.broken = false;
-        let base = self.next_base.unwrap_or(START);
+        let base = self.next_base.unwrap_or(START + self.start);
         let shift = base - unit.dts;
         if self.next_base.is_some() {
             self.out.push(SegmentEvent::Discontinuity { seq: self.next_seq });

@@ -492,8 +492,14 @@ fn no_segment_outgrows_a_playlist_whose_target_is_set_by_one_that_was_cut_short(
     let lengths = segments(&events);
     assert!(lengths.len() > 4 && lengths.iter().all(|(_, duration, _)| *duration <= most), "{lengths:?}");
     // A publisher comes back with a keyframe every four seconds, to a playlist of segments of two.
-    let mut segmenter = Segmenter::within(Some(2));
-    let lengths = segments(&run(&mut segmenter, [started(None)].into_iter().chain(gops(0, 120))));
+    let mut segmenter = Segmenter::within(Some(2), 7 * SEGMENT_TARGET);
+    let events = run(&mut segmenter, [started(None)].into_iter().chain(gops(0, 120)));
+    let begins = events.iter().find_map(|event| match event {
+        SegmentEvent::VideoPart { start_pts, .. } => Some(*start_pts),
+        _ => None,
+    });
+    assert_eq!(begins, Some(7 * SEGMENT_TARGET + START), "its times go on behind what was there");
+    let lengths = segments(&events);
     assert!(lengths.len() > 3 && lengths.iter().all(|(_, duration, _)| *duration <= most), "{lengths:?}");
     // Sound alone has set it.
     let mut segmenter = Segmenter::default();

@@ -192,7 +192,7 @@ impl Chain {
             .unwrap_or(Err(ChainError::Timeout { what: "events", seconds }))
     }
 
-    fn request(&self, step: &Step) -> TransactionRequest {
+    pub(super) fn request(&self, step: &Step) -> TransactionRequest {
         TransactionRequest {
             from: Some(self.address()),
             to: Some(step.to.into()),
@@ -203,7 +203,7 @@ impl Chain {
     }
 
     /// What the endpoint answered, with a contract's refusal in words.
-    async fn refusing<T>(&self, step: &Step, answer: Result<T, TransportError>) -> Result<T, StepError> {
+    pub(super) async fn refusing<T>(&self, step: &Step, answer: Result<T, TransportError>) -> Result<T, StepError> {
         let error = match answer {
             Ok(value) => return Ok(value),
             Err(error) => error,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
 use millrace_store::{Store, StoreError};
@@ -40,6 +40,37 @@ pub struct Credits {
 /// A worker that has no receipt so long after the source's end is late, and an assigner that gives up on it owes nothing.
 const LATE: Duration = Duration::from_secs(1);
 
+/// What an assigner takes to receive is not the worker's own time: else one that reads slowly would make any worker late, and have
+/// its work for nothing.
+#[derive(Debug, Default)]
+struct Tempo {
+    /// Since the source's end.
+    blocked: Duration,
+    sending: Option<Instant>,
+}
+
+impl Tempo {
+    fn sends(&mut self, now: Instant) {
+        self.sending = Some(now);
+    }
+
+    fn sent(&mut self, ended: Option<Instant>, now: Instant) {
+        self.blocked += self.under_way(ended, now);
+        self.sending = None;
+    }
+
+    fn under_way(&self, ended: Option<Instant>, now: Instant) -> Duration {
+        let began = self.sending.zip(ended).map(|(sending, ended)| sending.max(ended));
+        began.map_or(Duration::ZERO, |began| now.saturating_duration_since(began))
+    }
+
+    /// Whether the worker itself has been late by now.
+    fn is_late(&self, ended: Option<Instant>, now: Instant) -> bool {
+        let blocked = self.blocked + self.under_way(ended, now);
+        ended.is_some_and(|ended| now.saturating_duration_since(ended).saturating_sub(blocked) >= LATE)
+    }
+}
+
 /// A segment that was taken on; how it ended is noted when this is dropped.
 pub(crate) struct Debt {
     credits: Arc<Credits>,
@@ -49,6 +80,7 @@ pub(crate) struct Debt {
     progress: Progress,
     promises: bool,
     receipt: Option<B256>,
+    tempo: Tempo,
 }
 
 /// How far a segment came.
@@ -68,6 +100,15 @@ impl Debt {
     /// Notes how far the segment has come.
     pub(crate) fn note(&mut self, progress: Progress) {
         self.progress = progress;
+    }
+
+    /// Notes that something is being sent; [`Debt::sent`] notes that it was.
+    pub(crate) fn sends(&mut self) {
+        self.tempo.sends(Instant::now());
+    }
+
+    pub(crate) fn sent(&mut self) {
+        self.tempo.sent(self.source.ended_at(), Instant::now());
     }
 
     /// Notes that the receipt of this hash is to be sent.
@@ -90,7 +131,7 @@ impl Debt {
 
 impl Drop for Debt {
     fn drop(&mut self) {
-        let late = || self.source.since_end().is_some_and(|since| since >= LATE);
+        let late = || self.tempo.is_late(self.source.ended_at(), Instant::now());
         let paid = self.receipt.is_some_and(|work| self.credits.waiting().remove(&work) == Some(true));
         let outcome = match self.progress {
             _ if paid => Outcome::Paid,
@@ -157,6 +198,32 @@ impl Credits {
         }
         self.payers().entry(payer).or_default().take_prepaid(unix_now(), stream, per_stream, promised)?;
         let (progress, promises) = (Progress::Nothing, promised > 0);
-        Ok(Debt { credits: self.clone(), payer, stream, source, progress, promises, receipt: None })
+        let (credits, tempo) = (self.clone(), Tempo::default());
+        Ok(Debt { credits, payer, stream, source, progress, promises, receipt: None, tempo })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_worker_s_own_time_makes_it_late() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let ended = Some(at(500));
+        let mut tempo = Tempo::default();
+        assert!(!tempo.is_late(None, at(90_000)), "more of the source may come");
+        assert!(!tempo.is_late(ended, at(1_499)) && tempo.is_late(ended, at(1_500)));
+
+        // Something takes from before the source's end to 400 ms after it.
+        tempo.sends(at(100));
+        tempo.sent(ended, at(900));
+        assert!(!tempo.is_late(ended, at(1_899)) && tempo.is_late(ended, at(1_900)));
+        // An assigner that takes nothing at all, for however long.
+        tempo.sends(at(1_000));
+        assert!(!tempo.is_late(ended, at(90_000)));
+        tempo.sent(ended, at(90_000));
+        assert!(tempo.is_late(ended, at(91_000)));
     }
 }

@@ -5,7 +5,7 @@
 //! In the order in which a segment meets them:
 //! [`dial`] finds the worker, [`source`] keeps the parts, [`assign`] is the assigner's end of one attempt, [`serve`] the worker's, [`sign`] writes
 //! down what is signed before it is signed, [`purse`] pays, [`till`] is paid, [`credit`] bounds what a payer
-//! may owe, [`arrears`] sends and takes tickets that a crash has held up, [`redeem`] takes winners to the chain, [`sampling`] keeps the secrets by which work is sampled.
+//! may owe, [`arrears`] sends and takes tickets that a crash has held up, [`redeem`] takes winners to the chain, [`rpc`] lets a browser read it, [`sampling`] keeps the secrets by which work is sampled.
 //!
 //! What is absent: this crate looks at no media. Frames and pixels are told to it by its callers, bytes are opaque.
 
@@ -18,6 +18,7 @@ pub mod dial;
 mod outbox;
 pub mod purse;
 pub mod redeem;
+pub mod rpc;
 pub mod sampling;
 pub mod serve;
 pub mod sign;

@@ -34,7 +34,7 @@ const MAX_ASSIGNERS: usize = 64;
 const SKEW: u64 = 60;
 
 /// What people are told of a node's sampling.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SamplingStatus {
     /// The epoch that the chain was in when it was looked at: a day (UTC) since 1970.
     pub epoch: u64,

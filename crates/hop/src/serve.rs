@@ -257,7 +257,14 @@ impl Job {
             Down::Receipt { .. } => self.note(Progress::Receipt),
             _ => {}
         }
-        Ok(self.sender.send_within(message, SEND_TIMEOUT).await?)
+        if let Some(debt) = &mut self.debt {
+            debt.sends();
+        }
+        let sent = self.sender.send_within(message, SEND_TIMEOUT).await;
+        if let Some(debt) = &mut self.debt {
+            debt.sent();
+        }
+        Ok(sent?)
     }
 
     async fn order(&mut self, limit: Duration, what: &str) -> Result<Order, ServeError> {

@@ -155,6 +155,11 @@ impl Source {
         self.grown.send_replace(());
     }
 
+    /// When the last part came; none while more may come.
+    pub(crate) fn ended_at(&self) -> Option<Instant> {
+        self.ended.get().copied()
+    }
+
     /// How long ago the last part came; none while more may come. What a worker takes beyond this is its latency.
     pub fn since_end(&self) -> Option<Duration> {
         self.ended.get().map(Instant::elapsed)

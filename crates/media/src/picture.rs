@@ -30,7 +30,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    fn from_frame(frame: Frame) -> Result<Self, AvError> {
+    pub(crate) fn from_frame(frame: Frame) -> Result<Self, AvError> {
         let (width, height) = (frame.width(), frame.height());
         let frame = if frame.is_yuv420p() { frame } else { Scaler::new(width, height).scale(&frame)? };
         let plane = |n| frame.tight_plane(n).unwrap_or_default();

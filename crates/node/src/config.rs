@@ -36,6 +36,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use toml::{Table, Value};
 
 use crate::shutdown::{EXIT_OK, EXIT_USAGE};
+use view::{Origin, Setting};
 
 const PREFIX: &str = "MILLRACE_";
 const FILE_FLAG: &str = "config";
@@ -102,6 +103,7 @@ pub enum ConfigError {
 pub struct Section {
     name: &'static str,
     docs: &'static [(&'static str, &'static str)],
+    secrets: &'static [&'static str],
     defaults: Table,
     check: fn(Table) -> Result<(), toml::de::Error>,
 }
@@ -117,7 +119,13 @@ impl Section {
         let defaults = Table::try_from(T::default()).map_err(|e| invalid(e.to_string()))?;
         let check = |table: Table| T::deserialize(table).map(|_| ());
         check(defaults.clone()).map_err(|e| invalid(e.to_string()))?;
-        Ok(Self { name, docs, defaults, check })
+        Ok(Self { name, docs, secrets: &[], defaults, check })
+    }
+
+    /// Keys whose values are never told: passwords, and addresses that have one in them.
+    pub fn with_secrets(mut self, keys: &'static [&'static str]) -> Self {
+        self.secrets = keys;
+        self
     }
 
     /// Every key has its doc and every doc its key.
@@ -125,6 +133,9 @@ impl Section {
         let mismatch = |key: &str, reason| ConfigError::Docs { key: format!("{}.{key}", self.name), reason };
         self.overlay(&self.defaults, "", &mut Table::new(), &mut |_, _| Ok(()))
             .map_err(|key| mismatch(&key, "the docs lack it"))?;
+        if let Some(key) = self.secrets.iter().find(|key| !self.docs.iter().any(|(documented, _)| documented == *key)) {
+            return Err(mismatch(key, "it is a secret that the docs lack"));
+        }
         for (key, _) in self.docs {
             // A key without a default (an `Option`) must at least be one that the struct knows.
             if get(&self.defaults, key).is_none() {
@@ -239,9 +250,10 @@ impl Schema {
     ) -> Result<Config, ConfigError> {
         let env: BTreeMap<String, String> = env.into_iter().collect();
         let mut tables = self.0.iter().map(|s| (s.name, s.defaults.clone())).collect();
+        let mut origins = BTreeMap::new();
         let file = flags.get_one::<PathBuf>(FILE_FLAG).cloned();
         if let Some(path) = file.or_else(|| env.get(FILE_VARIABLE).map(PathBuf::from)) {
-            self.read_file(&path, &mut tables)?;
+            self.read_file(&path, &mut tables, &mut origins)?;
         }
         self.refuse_unknown_variables(&env)?;
         for section in &self.0 {
@@ -249,16 +261,24 @@ impl Schema {
             for key in section.keys() {
                 if let Some(text) = env.get(&key.variable()) {
                     apply(section, &key, text, key.variable(), table)?;
+                    origins.insert(key.full.clone(), Origin::Environment(key.variable()));
                 }
                 if let Some(text) = flags.get_one::<String>(&key.full) {
                     apply(section, &key, text, format!("--{}", key.flag()), table)?;
+                    origins.insert(key.full.clone(), Origin::Flag(format!("--{}", key.flag())));
                 }
             }
         }
-        Ok(Config(tables))
+        let settings = self.settings(&tables, &origins);
+        Ok(Config { tables, settings })
     }
 
-    fn read_file(&self, path: &Path, tables: &mut BTreeMap<&'static str, Table>) -> Result<(), ConfigError> {
+    fn read_file(
+        &self,
+        path: &Path,
+        tables: &mut BTreeMap<&'static str, Table>,
+        origins: &mut BTreeMap<String, Origin>,
+    ) -> Result<(), ConfigError> {
         let origin = format!("config file {}", path.display());
         let text =
             std::fs::read_to_string(path).map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
@@ -273,6 +293,7 @@ impl Schema {
             };
             let mut invalid = None;
             let mut check = |key: &str, table: &Table| {
+                origins.insert(format!("{name}.{key}"), Origin::File(path.display().to_string()));
                 (section.check)(table.clone()).map_err(|e| {
                     invalid = Some(e.message().to_owned());
                     key.to_owned()
@@ -337,13 +358,23 @@ impl Schema {
 
 /// What was configured, checked, with the defaults filled in.
 #[derive(Debug, Clone)]
-pub struct Config(BTreeMap<&'static str, Table>);
+pub struct Config {
+    tables: BTreeMap<&'static str, Table>,
+    settings: Vec<Setting>,
+}
 
 impl Config {
     /// A section as its struct.
     pub fn section<T: DeserializeOwned>(&self, name: &'static str) -> Result<T, ConfigError> {
-        let table = self.0.get(name).cloned().unwrap_or_default();
+        let table = self.tables.get(name).cloned().unwrap_or_default();
         T::deserialize(table).map_err(|e| ConfigError::Defaults { section: name, reason: e.message().to_owned() })
+    }
+}
+
+impl Config {
+    /// Every value, with where it comes from, and without what is secret.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
     }
 }
 
@@ -406,3 +437,4 @@ pub fn arguments(
 
 #[cfg(test)]
 mod tests;
+pub mod view;

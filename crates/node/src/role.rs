@@ -4,13 +4,17 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use tokio::task::JoinHandle;
+use utoipa_axum::router::OpenApiRouter;
 
+use crate::events::Topic;
 use crate::http::Readiness;
 
 /// A role that is running.
 pub struct Serving {
-    /// Its own calls, under `/api`.
-    pub api: Router,
+    /// Its own calls, under `/api`, with their description.
+    pub api: OpenApiRouter,
+    /// What of its state is told as it changes.
+    pub topics: Vec<Topic>,
     /// What it serves beside the API and the console.
     pub rest: Router,
     /// Whether it can do its work.

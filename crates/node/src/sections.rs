@@ -34,12 +34,16 @@ pub struct NodeConfig {
     pub http_connections: usize,
     /// Of them from one address; 0: any number.
     pub http_connections_per_address: usize,
+    /// Ethereum addresses that may sign in, beside the node's own account.
+    pub owners: Vec<String>,
+    /// Names by which the node may be signed in to, beside its IP addresses.
+    pub hosts: Vec<String>,
     /// Other nodes that the console shows.
     pub peers: Vec<PeerLink>,
 }
 
 /// Another node that the console shows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PeerLink {
     /// `broadcaster`, `orchestrator` or `transcoder`.
@@ -75,6 +79,15 @@ pub const NODE_DOCS: &[(&str, &str)] = &[
         "http_connections_per_address",
         "of them from one address, or one /64 of IPv6; 0 for any number, as behind a proxy on another machine; not on loopback",
     ),
+    (
+        "owners",
+        "Ethereum addresses, of people or contract wallets, that may sign in and operate the node, beside its own account and the payer \
+         that it spends for: a list",
+    ),
+    (
+        "hosts",
+        "host names by which the node may be signed in to, such as node.example.com: a list; its IP addresses and localhost need none",
+    ),
     ("peers", "other nodes that this node's console shows: a list of { role, name, url }"),
 ];
 
@@ -91,6 +104,8 @@ impl Default for NodeConfig {
             tls_key: String::new(),
             http_connections: limits.connections,
             http_connections_per_address: limits.connections_per_address,
+            owners: Vec::new(),
+            hosts: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -131,6 +146,8 @@ pub struct ChainConfig {
     pub rpc_url: String,
     /// More of them, for when the first fails.
     pub rpc_urls: Vec<String>,
+    /// The endpoint that the console names to wallets.
+    pub public_rpc_url: String,
     /// Blocks that follow a transaction before it is final.
     pub confirmations: u64,
     /// File that `millrace deploy` wrote; instead of the addresses.
@@ -146,6 +163,7 @@ impl Default for ChainConfig {
         Self {
             rpc_url: String::new(),
             rpc_urls: Vec::new(),
+            public_rpc_url: String::new(),
             confirmations: 12, // deeper than the reorganisations of public chains that are not attacks
             address_book: String::new(),
             registry: String::new(),
@@ -162,8 +180,16 @@ pub const CHAIN_DOCS: &[(&str, &str)] = &[
         "more endpoints of the same chain: the next one answers when one hangs, lies or falls behind, and transactions go \
          to all",
     ),
+    (
+        "public_rpc_url",
+        "endpoint that the console gives wallets which do not know the chain; it is shown to everybody, so let it hold no key; \
+         empty for none",
+    ),
     ("confirmations", "blocks that follow a transaction before it is held to be final"),
     ("address_book", "file of all contracts' addresses, as millrace deploy wrote it; instead of registry and broker"),
     ("registry", "address of the registry contract on that chain, where there is no address_book"),
     ("broker", "address of the ticket broker contract on that chain, where there is no address_book"),
 ];
+
+/// Providers' endpoints have keys in their addresses.
+pub const CHAIN_SECRETS: &[&str] = &["rpc_url", "rpc_urls"];

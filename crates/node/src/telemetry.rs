@@ -3,7 +3,11 @@
 use std::io::IsTerminal;
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
+
+use crate::log::Lines;
 
 /// The section `[log]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,18 +57,18 @@ pub enum TelemetryError {
     Twice,
 }
 
-/// Begins to log for the whole process.
-pub fn init(config: &LogConfig) -> Result<(), TelemetryError> {
-    let filter = filter(&config.filter)?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match config.format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
-    }
-    .map_err(|_| TelemetryError::Twice)
+/// Begins to log for the whole process. The last lines are kept besides, for the API.
+pub fn init(config: &LogConfig) -> Result<Lines, TelemetryError> {
+    let kept = Lines::default();
+    let shown =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let shown = match config.format {
+        LogFormat::Text => shown.boxed(),
+        LogFormat::Json => shown.json().boxed(),
+    };
+    let all = tracing_subscriber::registry().with(filter(&config.filter)?).with(shown).with(kept.clone());
+    all.try_init().map_err(|_| TelemetryError::Twice)?;
+    Ok(kept)
 }
 
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {

@@ -3,12 +3,12 @@
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
-use axum::middleware::from_fn;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::routing::get;
 use futures::StreamExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use millrace_node::http::{Limits, Server, listen, loopback_only};
+use millrace_node::http::{Limits, Server, is_local, listen};
 use millrace_node::tls::{Certificate, Keys};
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
@@ -64,6 +64,14 @@ impl Drop for Held {
     }
 }
 
+async fn secret(
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> (StatusCode, &'static str) {
+    if is_local(from, &headers, &uri) { (StatusCode::OK, "secret") } else { (StatusCode::FORBIDDEN, "") }
+}
+
 fn routes(world: World) -> Router {
     let held = |State(world): State<World>| async move {
         world.came.send("came").unwrap();
@@ -88,7 +96,7 @@ fn routes(world: World) -> Router {
         .route("/held", get(held))
         .route("/together", get(together))
         .route("/large", get(large))
-        .route("/secret", get(|| async { "secret" }).layer(from_fn(loopback_only)))
+        .route("/secret", get(secret))
         .with_state(world)
 }
 

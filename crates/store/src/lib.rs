@@ -9,8 +9,9 @@
 //!   [`outbox`]: transactions on their way. [`signing`]: what may be signed once.
 //!   [`unpaid`]: work whose ticket is still to come.
 //! - [`totals`]: figures for the API. [`journal`]: segments, suspensions. [`settings`]: small values.
-//!   [`stream_keys`]: who may publish at a broadcaster.
+//!   [`stream_keys`]: who may publish at a broadcaster. [`api_tokens`]: which programs may call the API.
 
+pub mod api_tokens;
 mod codec;
 mod group;
 pub mod journal;
@@ -20,6 +21,7 @@ pub mod received;
 pub mod sent;
 mod session;
 pub mod settings;
+pub mod short_ids;
 pub mod signing;
 pub mod stream_keys;
 pub mod totals;
@@ -35,10 +37,12 @@ use alloy::primitives::B256;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
+pub use api_tokens::ApiTokenRow;
 pub use journal::{SegmentRow, Suspension};
 pub use outbox::OutboxRow;
 pub use pairs::{AcceptError, IssueError, PayeePair, PayerPair};
 pub use received::Acceptance;
+pub use short_ids::{by_id, short_id};
 pub use signing::SignedOnce;
 pub use stream_keys::StreamKeyRow;
 pub use totals::{Direction, TicketRow, Totals};

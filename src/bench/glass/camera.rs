@@ -63,12 +63,14 @@ impl Camera {
     pub(super) async fn stop(mut self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         let filming = self.filming.take();
-        let late = tokio::task::spawn_blocking(move || filming.and_then(|filming| filming.join().ok())).await;
+        let late = tokio::task::spawn_blocking(move || filming.and_then(|filming| filming.join().ok()));
+        // An encoder that takes no picture holds the camera up, until it is killed below.
+        let late = tokio::time::timeout(END, late).await;
         let deadline = Instant::now() + END;
         while Instant::now() < deadline && matches!(self.encoder.try_wait(), Ok(None)) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        late.ok().flatten().unwrap_or_default()
+        late.ok().and_then(Result::ok).flatten().unwrap_or_default()
     }
 }
 

@@ -214,17 +214,9 @@ pub(crate) fn behind(playlist: &str) -> Option<Duration> {
     Some(Duration::from_secs_f64((now - end).max(0.0)))
 }
 
-/// Seconds since 1970 of an ISO 8601 date in UTC with milliseconds, as the origin writes them.
+/// Seconds since 1970 of a date as the origin writes them.
 fn unix_seconds(date: &str) -> Option<f64> {
-    let (day, time) = date.trim_end_matches('Z').split_once('T')?;
-    let mut day = day.splitn(3, '-').map(|n| n.parse::<i64>().ok());
-    let (year, month, day) = (day.next()??, day.next()??, day.next()??);
-    // Days from the civil calendar, with years that begin in March.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    let mut clock = time.splitn(3, ':').map(|n| n.parse::<f64>().ok());
-    let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
-    Some(days as f64 * 86_400.0 + hours * 3_600.0 + minutes * 60.0 + seconds)
+    Some(humantime::parse_rfc3339(date).ok()?.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
 #[cfg(test)]

@@ -136,6 +136,25 @@ impl Frame {
             if idr { ff::AVPictureType::AV_PICTURE_TYPE_I } else { ff::AVPictureType::AV_PICTURE_TYPE_NONE };
     }
 
+    /// Takes over the closed captions of `source`: encoders write those of their pictures.
+    fn caption_as(&mut self, source: &Self) -> Result<(), AvError> {
+        let kind = ff::AVFrameSideDataType::AV_FRAME_DATA_A53_CC;
+        // SAFETY: both frames are whole; what is found belongs to the source and is only referred to, by a reference of its own that
+        // the new entry takes, or that is given back where there is none.
+        unsafe {
+            let found = ff::av_frame_get_side_data(source.raw(), kind);
+            if found.is_null() {
+                return Ok(());
+            }
+            let mut own = ff::av_buffer_ref((*found).buf);
+            if own.is_null() || ff::av_frame_new_side_data_from_buf(self.raw_mut(), kind, own).is_null() {
+                ff::av_buffer_unref(&mut own);
+                return Err(AvError::out_of_memory("captioning a picture"));
+            }
+        }
+        Ok(())
+    }
+
     /// A plane of a yuv420p picture (0 luma, 1 and 2 chroma) without padding, row by row. `None` for other formats.
     pub(crate) fn tight_plane(&self, plane: usize) -> Option<Vec<u8>> {
         let raw = self.raw();

@@ -28,7 +28,7 @@ impl Scaler {
         source.is_yuv420p() && (source.width(), source.height()) == (self.width, self.height)
     }
 
-    /// A fresh picture (an encoder may still hold the last one) with the content of `source`; times and type are not carried over.
+    /// A fresh picture (an encoder may still hold the last one) with the content of `source` and its closed captions; times and type are not carried over.
     pub(crate) fn scale(&mut self, source: &Frame) -> Result<Frame, AvError> {
         let doing = "scaling";
         let mut target = Frame::new_yuv420p(self.width, self.height)?;
@@ -69,6 +69,7 @@ impl Scaler {
         if rows != self.height as c_int {
             return Err(AvError::other(doing, format!("{rows} of {} rows were written", self.height)));
         }
+        target.caption_as(source)?;
         Ok(target)
     }
 }

@@ -188,3 +188,30 @@ fn the_sections_of_every_role_are_documented() {
     let node = Section::of::<NodeConfig>("node", NODE_DOCS).unwrap();
     Schema::new(vec![node, Section::of::<ChainConfig>("chain", CHAIN_DOCS).unwrap()]).unwrap();
 }
+
+#[test]
+fn each_value_is_told_with_its_origin_and_no_secret_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    std::fs::write(&path, "[role]\nlisten = \"127.0.0.1:1\"\nkeys = { show = \"the-secret\" }\n").unwrap();
+    let role = || Section::of::<Role>("role", DOCS).unwrap();
+    let schema = Schema::new(vec![role().with_secrets(&["keys", "webhook"])]).unwrap();
+    let flags = Command::new("t").args(schema.args());
+    let flags = flags.get_matches_from(["t", "--config", path.to_str().unwrap(), "--role-rtmp-take-over", "true"]);
+    let env = [("MILLRACE_ROLE_RTMP_MAX_STREAMS".to_owned(), "9".to_owned())];
+    let config = schema.load(&flags, env).unwrap();
+    let of = |key: &str| config.settings().iter().find(|setting| setting.key == key).unwrap();
+    let file = Origin::File(path.display().to_string());
+    assert_eq!((&of("role.listen").value, &of("role.listen").origin), (&"127.0.0.1:1".into(), &file));
+    assert_eq!((&of("role.keys").value, &of("role.keys").origin), (&"set".into(), &file));
+    let variable = Origin::Environment("MILLRACE_ROLE_RTMP_MAX_STREAMS".into());
+    assert_eq!((&of("role.rtmp.max_streams").value, &of("role.rtmp.max_streams").origin), (&9.into(), &variable));
+    assert_eq!(of("role.rtmp.max_streams").default, 8);
+    assert_eq!(of("role.rtmp.take_over").origin, Origin::Flag("--role-rtmp-take-over".into()));
+    assert_eq!((&of("role.ladder").origin, of("role.ladder").doc), (&Origin::Default, "Renditions to make."));
+    assert!(of("role.webhook").value.is_null(), "a secret that nobody has set");
+    assert!(!serde_json::to_string(config.settings()).unwrap().contains("the-secret"));
+
+    let wrong = Schema::new(vec![role().with_secrets(&["kees"])]);
+    assert!(wrong.is_err_and(|error| error.to_string().contains("role.kees")));
+}

@@ -1,8 +1,11 @@
 //! The HTTP side of a node: `/healthz`, `/readyz`, `/metrics`, the role's API under `/api`, what else the role serves, and
 //! the console for the rest, with one set of headers. What is here is the routes; [`Server`] has the connections.
 
+pub mod access;
 mod limits;
+pub mod openapi;
 mod pace;
+mod problem;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -17,11 +20,9 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::{ConnectInfo, DefaultBodyLimit, Request},
+    Json, Router,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, uri::Authority},
-    middleware::Next,
-    response::{IntoResponse, Response},
     routing::get,
 };
 use tower_http::{
@@ -31,12 +32,16 @@ use tower_http::{
     timeout::TimeoutLayer,
 };
 
+use utoipa_axum::{router::OpenApiRouter, routes};
+
 use crate::{
     console,
     metrics::{self, Metrics},
 };
 
+pub use access::{Access, Caller, NodeUrl};
 pub use limits::{Limits, visitor};
+pub use problem::Problem;
 pub use server::{Server, listen};
 
 /// Until an answer begins. The longest that is meant to wait is a blocking playlist reload: three 2 s segments.
@@ -50,6 +55,9 @@ const CONTENT_POLICY: &str = "default-src 'self'; script-src 'self'; worker-src 
     media-src 'self' blob: http://127.0.0.1:* http://localhost:*; \
     connect-src 'self' http://127.0.0.1:* http://localhost:*; img-src 'self' data: blob:; \
     style-src 'self' 'unsafe-inline'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// By these a proxy says that it asks for somebody else.
+const FORWARDED: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
 
 /// Whether the node can do its work. Starts as no; clones share it.
 #[derive(Debug, Clone, Default)]
@@ -67,8 +75,36 @@ impl Readiness {
     }
 }
 
-/// All routes of a node: `api` appears under `/api`, `rest` (such as `/live`) as it is, with CORS of its own.
-pub fn router(api: Router, rest: Router, metrics: Metrics, ready: Readiness) -> Router {
+/// The calls that each node has, whatever its role is: those of the door, and the description of all.
+pub fn calls() -> utoipa::openapi::OpenApi {
+    let mut calls = access::routes().into_openapi();
+    calls.merge(OpenApiRouter::new().routes(routes!(described)).into_openapi());
+    calls
+}
+
+/// This description.
+#[utoipa::path(get, path = "/v1/openapi.json", tag = "node", responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)))]
+async fn described(State(document): State<Arc<serde_json::Value>>) -> Json<Arc<serde_json::Value>> {
+    Json(document)
+}
+
+/// All routes of a node that is a `role`: `api` appears under `/api`, behind the door of `access`, with its description; `rest` (such as
+/// `/live`) as it is, with CORS of its own.
+pub fn router(
+    role: &str,
+    api: OpenApiRouter,
+    access: &Arc<Access>,
+    rest: Router,
+    metrics: Metrics,
+    ready: Readiness,
+) -> Router {
+    let (api, mut described_calls) = api.merge(access.calls()).split_for_parts();
+    let own = OpenApiRouter::new().routes(routes!(described));
+    let (own, description) = own.split_for_parts();
+    described_calls.merge(description);
+    let document = Arc::new(openapi::document(described_calls, role));
+    let api = api.merge(own.with_state(document));
+
     let readyz = move || async move {
         if ready.get() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
     };
@@ -78,10 +114,10 @@ pub fn router(api: Router, rest: Router, metrics: Metrics, ready: Readiness) -> 
     let from_this_machine = CorsLayer::new()
         .allow_methods([Method::GET])
         .allow_origin(AllowOrigin::predicate(|origin, _| origin.to_str().is_ok_and(is_loopback_origin)));
-    let not_found = || async { (StatusCode::NOT_FOUND, "there is no such call in this node's api\n") };
+    let not_found = || async { Problem::new(StatusCode::NOT_FOUND, "there is no such call in this node's api") };
 
     Router::new()
-        .nest("/api", api.fallback(not_found).layer(from_this_machine))
+        .nest("/api", access.guard(api.fallback(not_found)).layer(from_this_machine))
         .merge(console::router().layer(CompressionLayer::new()))
         .merge(rest)
         .route("/healthz", get(|| async { "ok\n" }))
@@ -94,23 +130,14 @@ pub fn router(api: Router, rest: Router, metrics: Metrics, ready: Readiness) -> 
         .layer(header(header::REFERRER_POLICY, "no-referrer"))
 }
 
-/// Middleware for what only this machine may ask, such as stream keys.
-pub async fn loopback_only(ConnectInfo(from): ConnectInfo<SocketAddr>, request: Request, next: Next) -> Response {
-    if is_local(from, request.headers(), request.uri()) {
-        next.run(request).await
-    } else {
-        (StatusCode::FORBIDDEN, "this call answers on the node's own machine only, by its loopback address\n")
-            .into_response()
-    }
-}
-
 /// Whether a request is this machine's own: it comes from here, and asks for a name of here. By its `Host`, by the authority of its URL,
 /// which HTTP/2 has instead, or by both where there are both. A page of a stranger whose name was made to resolve to 127.0.0.1 still sends
-/// the stranger's name, and so does a proxy.
+/// the stranger's name, and so does a proxy, or it says for whom it asks.
 pub fn is_local(from: SocketAddr, headers: &HeaderMap, uri: &Uri) -> bool {
     let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or_default());
     let mut names = host.into_iter().chain(uri.authority().map(Authority::as_str)).peekable();
-    from.ip().to_canonical().is_loopback() && names.peek().is_some() && names.all(is_loopback_host)
+    let forwarded = FORWARDED.iter().any(|name| headers.contains_key(*name));
+    from.ip().to_canonical().is_loopback() && !forwarded && names.peek().is_some() && names.all(is_loopback_host)
 }
 
 fn is_loopback_origin(origin: &str) -> bool {

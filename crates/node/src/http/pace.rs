@@ -18,6 +18,9 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 /// A stream of HTTP/2 is handed so much at once: what it is handed is out of our reach until the client takes it.
 const CHUNK: usize = 64 << 10;
 
+/// A connection with requests is looked at no more often.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A socket whose writing fails when the peer has taken nothing for a while. A socket that was full takes more once a third of its
 /// buffer is free, so that a peer which reads a byte now and then does not pass.
 pub(super) struct Socket {
@@ -110,7 +113,7 @@ impl Activity {
             if !busy && rested.elapsed() >= limit {
                 return;
             }
-            sleep_until(if busy { Instant::now() } else { rested } + limit).await;
+            sleep_until(if busy { Instant::now() + limit.max(LOOK) } else { rested + limit }).await;
         }
     }
 }

@@ -51,7 +51,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(10);
 const BACKLOG: u32 = 4_096;
 /// To who is one too many.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\n\
-    content-type: text/plain\r\ncontent-length: 52\r\n\r\nthis server has as many connections as it may have.\n\n";
+    content-type: text/plain\r\ncontent-length: 52\r\n\r\nthis server has as many connections as it may have.\n";
 
 /// Binds to `address`; port 0 takes a free one.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -60,6 +60,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
+
+/// Among a request's extensions: whether it came by TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tls(pub(super) bool);
 
 /// The listeners of a node, bound.
 pub struct Server {
@@ -206,20 +210,20 @@ async fn greet(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, tls: Op
         return tracing::debug!(%peer, %error, "http connection lost");
     }
     let socket = Socket::new(socket, shared.limits.stall);
-    let Some(tls) = tls else { return serve(shared, socket, peer).await };
+    let Some(tls) = tls else { return serve(shared, socket, peer, Tls(false)).await };
     let greeted = tokio::select! {
         greeted = timeout(shared.limits.handshake, tls.accept(socket)) => greeted,
         () = shared.shutdown.cancelled() => return,
     };
     match greeted {
-        Ok(Ok(stream)) => serve(shared, stream, peer).await,
+        Ok(Ok(stream)) => serve(shared, stream, peer, Tls(true)).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "tls handshake of https failed"),
         Err(_) => tracing::debug!(%peer, limit = ?shared.limits.handshake, "tls handshake of https took too long"),
     }
 }
 
 /// Answers requests until the client or we have enough.
-async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr)
+async fn serve<S>(shared: Arc<Shared>, stream: S, peer: SocketAddr, tls: Tls)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -229,6 +233,7 @@ where
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
+            request.extensions_mut().insert(tls);
             let answer = router.call(request).await?;
             Ok::<_, Infallible>(answer.map(|body| Answer::new(body, open)))
         }

@@ -1,4 +1,6 @@
-use axum::{body::Bytes, middleware::from_fn, routing::post};
+use alloy::primitives::{Address, B256};
+use axum::{body::Bytes, routing::post};
+use futures::future::{BoxFuture, ready};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -8,6 +10,7 @@ use tokio::{
 
 use tokio_util::sync::CancellationToken;
 
+use super::access::{Authority, Door, Power};
 use super::*;
 use crate::metrics::Metrics;
 
@@ -20,17 +23,39 @@ struct Node {
     server: JoinHandle<()>,
 }
 
+/// Of a node that has made no tokens and is on no chain.
+struct Nobody;
+
+impl Authority for Nobody {
+    fn token(&self, _: B256) -> BoxFuture<'_, Result<Option<(String, Power)>, String>> {
+        Box::pin(ready(Ok(None)))
+    }
+
+    fn signed_by_contract(&self, _: Address, _: B256, _: Vec<u8>) -> BoxFuture<'_, Result<bool, String>> {
+        Box::pin(ready(Ok(false)))
+    }
+}
+
 async fn node() -> Node {
     node_with(Limits::default()).await
 }
 
 async fn node_with(limits: Limits) -> Node {
     let api = Router::new()
-        .route("/v1/node", get(|| async { "{}" }).post(|body: Bytes| async move { body.len().to_string() }))
-        .route("/v1/ingest", get(|| async { "secret" }).layer(from_fn(loopback_only)));
+        .route("/v1/node", get(|| async { "{}" }))
+        .route("/v1/recordings/x", axum::routing::delete(|body: Bytes| async move { body.len().to_string() }))
+        .route("/v1/ingest", get(|| async { "secret" }));
     let rest = Router::new().route("/live/{name}", post(|| async { "published" }));
     let (ready, shutdown) = (Readiness::default(), CancellationToken::new());
-    let router = router(api, rest, Metrics::new(), ready.clone());
+    let door = Door {
+        name: "node".into(),
+        node: Address::ZERO,
+        owners: Vec::new(),
+        hosts: Vec::new(),
+        chain_id: 1,
+        spare_loopback: true,
+    };
+    let router = router("transcoder", api.into(), &Access::new(door, Nobody), rest, Metrics::new(), ready.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let server = tokio::spawn(Server::new(listener, limits).run(router, shutdown.clone()));
@@ -106,15 +131,19 @@ async fn secrets_answer_loopback_names_only() {
     assert!(node.ask("GET /api/v1/ingest", "host: 127.0.0.1:80\r\n", "").await.contains("secret"));
     assert!(node.ask("GET /api/v1/ingest", "host: [::1]:80\r\n", "").await.contains("secret"));
     let rebound = node.ask("GET /api/v1/ingest", "host: evil.example\r\n", "").await;
-    assert!(rebound.starts_with("http/1.1 403") && !rebound.contains("secret"), "{rebound}");
+    assert!(rebound.starts_with("http/1.1 401") && !rebound.contains("secret"), "{rebound}");
+    for header in ["x-forwarded-for: 192.0.2.1", "forwarded: for=192.0.2.1", "via: 1.1 proxy"] {
+        let proxied = node.ask("GET /api/v1/ingest", &format!("{header}\r\n"), "").await;
+        assert!(proxied.starts_with("http/1.1 401") && !proxied.contains("secret"), "{header}: {proxied}");
+    }
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
     let node = node().await;
-    let fits = node.ask("POST /api/v1/node", "", &"x".repeat(BODY_LIMIT)).await;
+    let fits = node.ask("DELETE /api/v1/recordings/x", "", &"x".repeat(BODY_LIMIT)).await;
     assert!(fits.starts_with("http/1.1 200") && fits.ends_with("65536"), "{fits}");
-    let over = node.ask("POST /api/v1/node", "", &"x".repeat(BODY_LIMIT + 1)).await;
+    let over = node.ask("DELETE /api/v1/recordings/x", "", &"x".repeat(BODY_LIMIT + 1)).await;
     assert!(over.starts_with("http/1.1 413"), "{over}");
 }
 

@@ -1,6 +1,6 @@
 use alloy::primitives::{Address, B256, U256};
 use alloy::signers::local::PrivateKeySigner;
-use millrace_store::{SegmentRow, Store, StoreError, StreamKeyRow, Suspension};
+use millrace_store::{ApiTokenRow, SegmentRow, Store, StoreError, StreamKeyRow, Suspension};
 use millrace_tickets::{Assignment, Domain, SegmentReceipt, Verdict};
 use tempfile::TempDir;
 
@@ -156,4 +156,26 @@ async fn a_stream_key_is_kept_by_its_hash_and_revoked_for_good() {
     let second =
         StreamKeyRow { hash: random(2), created_ms: NOW_MS + 1, used_ms: None, revoked_ms: None, ..first.clone() };
     assert_eq!(store.stream_keys().await.unwrap(), [first, second]);
+}
+
+#[tokio::test]
+async fn an_api_token_is_kept_by_its_hash_and_its_use_is_noted_by_the_minute() {
+    let (dir, store) = store().await;
+    store.add_api_token(random(1), "grafana", "read", NOW_MS).await.unwrap();
+    assert!(store.add_api_token(random(1), "other", "operate", NOW_MS).await.is_err(), "no token is made twice");
+    let made = store.api_token(random(1)).await.unwrap().unwrap();
+    let used = async |at| {
+        let token = store.api_token(random(1)).await.unwrap().unwrap();
+        store.use_api_token(&token, at).await.unwrap();
+        store.api_token(random(1)).await.unwrap().unwrap().used_ms
+    };
+    assert_eq!(used(NOW_MS + 1).await, Some(NOW_MS + 1));
+    assert_eq!(used(NOW_MS + 60_000).await, Some(NOW_MS + 1), "within the minute");
+    assert_eq!(used(NOW_MS + 60_001).await, Some(NOW_MS + 60_001));
+    let other = open(&dir).await;
+    assert!(other.revoke_api_token(random(1), NOW_MS + 9).await.unwrap());
+    assert!(!other.revoke_api_token(random(1), NOW_MS + 10).await.unwrap());
+    assert!(!other.revoke_api_token(random(2), NOW_MS + 10).await.unwrap());
+    let revoked = ApiTokenRow { used_ms: Some(NOW_MS + 60_001), revoked_ms: Some(NOW_MS + 9), ..made };
+    assert_eq!(store.api_tokens().await.unwrap(), [revoked]);
 }
