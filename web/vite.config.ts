@@ -11,6 +11,17 @@ export default defineConfig({
     target: "es2022",
     // hls.js is one chunk of some 600 kB by itself, loaded only when a stream is shown.
     chunkSizeWarningLimit: 700,
+    rolldownOptions: {
+      output: {
+        // What changes seldom has files of its own, which browsers keep: the chain's libraries, and React with its components.
+        codeSplitting: {
+          groups: [
+            { name: "chain", test: /node_modules\/(viem|wagmi|@wagmi|ox|abitype|@noble|@scure|mipd|zustand|eventemitter3)\// },
+            { name: "frame", test: /node_modules\/(react|react-dom|scheduler|@mantine|@floating-ui|@tanstack)\// },
+          ],
+        },
+      },
+    },
   },
   server: { proxy: { "/api": node, "/live": node } },
   test: { include: ["test/**/*.test.{ts,tsx}"] },

@@ -1,4 +1,5 @@
-// A viewer at the console: waits until the stream plays, picks a level and sees it on the screen, waits until tickets are redeemed.
+// A viewer at the console: opens the live stream, sees it play, picks a level and sees it on the screen, and waits among the earnings until tickets
+// are redeemed.
 //   node console.mjs CONSOLE_URL LEVEL [SCREENSHOT.png]
 // Prints one line of JSON for each thing seen and exits 0, or says what was not seen in time and exits 1.
 import { chromium } from "playwright-core";
@@ -42,6 +43,7 @@ try {
   };
 
   await page.goto(url, { timeout: PLAY_MS });
+  await page.locator('[data-testid=stream-row][data-state=live]').first().click({ timeout: PLAY_MS });
   await until("the stream plays", playing, 0, PLAY_MS);
   const before = await page.evaluate(() => document.querySelector("video").currentTime);
   await until("it goes on", playing, before, PLAY_MS);
@@ -50,15 +52,16 @@ try {
   const height = Number.parseInt(level, 10);
   await until(`level ${level} is on the screen`, showing, height, SWITCH_MS);
 
-  const redeemed = () => BigInt(document.querySelector("[data-testid=redeemed-total]")?.dataset.wei || "0") > 0n;
-  await until("tickets are redeemed", redeemed, null, REDEEM_MS);
-  saw("the sum", { wei: await page.getByTestId("redeemed-total").getAttribute("data-wei") });
-
   if (screenshot) {
     await page.evaluate(() => window.scrollTo(0, 0));
     await page.screenshot({ path: screenshot });
     saw("picture taken", { screenshot });
   }
+  await page.getByRole("link", { name: "Earnings" }).click();
+  const redeemed = () => BigInt(document.querySelector("[data-testid=redeemed-total]")?.dataset.wei || "0") > 0n;
+  await until("tickets are redeemed", redeemed, null, REDEEM_MS);
+  saw("the sum", { wei: await page.getByTestId("redeemed-total").getAttribute("data-wei") });
+
   if (errors.length > 0) throw new Error(`errors in the page: ${errors.join("; ")}`);
 } catch (error) {
   console.error(error.message);

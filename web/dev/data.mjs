@@ -33,7 +33,7 @@ export function network(scene, ports) {
     version: "0.1.0",
     started_at: began - 9_000,
     balance_wei: eth([9.81734, 4.20931, 1.03312, 1.01877][i]),
-    chain: { id: 31337, rpc_url: "http://127.0.0.1:8545", registry: hex(50, 20), broker: hex(51, 20), block: 1_204 + seqNow() },
+    chain: { id: 31337, registry: hex(50, 20), broker: hex(51, 20), block: 1_204 + seqNow() },
     peers: roles.filter((_, j) => j !== i).map(({ role, name, url }) => ({ role, name, url })),
   });
   const rendition = (name, width, height, bitrate, state = "ok", behind = 0) => ({ name, width, height, bitrate, state, last_seq: seqNow() - behind });

@@ -20,6 +20,8 @@ async function open(size, colorScheme) {
   await page.goto(mock.url);
   return page;
 }
+/** The page of the live stream. */
+const toStream = (page) => page.locator("[data-testid=stream-row][data-state=live]").first().click();
 const shot = async (page, name, fullPage = false) => {
   await page.screenshot({ path: join(out, `${name}.png`), fullPage });
   const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -28,6 +30,9 @@ const shot = async (page, name, fullPage = false) => {
 
 try {
   const page = await open("wide", "light");
+  await page.getByTestId("stream-row").first().waitFor();
+  await shot(page, "overview-wide-light");
+  await toStream(page);
   const player = page.getByTestId("player");
   await page.waitForFunction(() => Number(document.querySelector("[data-testid=player]")?.dataset.currentTime) > 2, null, { timeout: 60_000 });
   await shot(page, "live-wide-light");
@@ -40,6 +45,7 @@ try {
   console.log("level 720p is on screen;", await page.getByTestId("current-level").textContent());
   for (const [size, scheme] of [["wide", "dark"], ["narrow", "light"], ["narrow", "dark"]]) {
     const other = await open(size, scheme);
+    await toStream(other);
     await other.waitForFunction(() => Number(document.querySelector("[data-testid=player]")?.dataset.currentTime) > 1, null, { timeout: 60_000 });
     await shot(other, `live-${size}-${scheme}`, true);
     await other.close();

@@ -8,7 +8,8 @@ export interface NodeInfo {
   version: string;
   started_at: number;
   balance_wei: string | null;
-  chain: { id: number; rpc_url: string; registry: string; broker: string; block: number };
+  /** `block` is null while the chain does not answer. */
+  chain: { id: number; registry: string; broker: string; block: number | null };
   peers: Peer[];
 }
 export interface Peer {

@@ -145,3 +145,35 @@ export function absolute(url: string, node: string): string | null {
   const base = node || globalThis.location?.href || "http://localhost";
   return URL.canParse(url, base) && /^https?:$/.test(new URL(url, base).protocol) ? new URL(url, base).href : null;
 }
+
+/** Units of 10^-18 MILL: `1 234.5 MILL`; cut after four digits, or after the first two that count. */
+export function formatMill(units: bigint): string {
+  const part = (units % ETH).toString().padStart(18, "0");
+  const places = units >= ETH ? 4 : Math.max(4, part.search(/[1-9]/) + 2);
+  const tail = part.slice(0, places).replace(/0+$/, "");
+  return `${grouped(units / ETH)}${tail && `.${tail}`} MILL`;
+}
+
+/** Basis points as per cent: `7.5 %`. */
+export function formatBps(bps: number): string {
+  return `${bps / 100} %`;
+}
+
+/** What somebody typed as an amount with 18 digits after the point: its units, or what is wrong with it. */
+export function parseAmount(text: string): bigint | string {
+  const amount = text.trim().replaceAll(/[\s\u202f_]/g, "");
+  if (amount === "") return "Type an amount.";
+  const [, whole, part = ""] = /^(\d{1,30})(?:\.(\d*))?$/.exec(amount) ?? [];
+  if (whole === undefined) return "Type a number such as 12.5, with a point.";
+  if (part.length > 18) return "At most 18 digits after the point.";
+  const units = BigInt(whole) * ETH + BigInt(part.padEnd(18, "0"));
+  return units === 0n ? "The amount is nothing." : units;
+}
+
+/** Per cent with up to two digits after the point, as basis points; or what is wrong with it. */
+export function parsePercent(text: string, most: number): number | string {
+  const [, number] = /^(\d{1,3}(?:\.\d{0,2})?)\s*%?$/.exec(text.trim()) ?? [];
+  if (number === undefined) return "Type per cent such as 7.5, with at most two digits after the point.";
+  const bps = Math.round(Number(number) * 100);
+  return bps > most ? `At most ${formatBps(most)}.` : bps;
+}

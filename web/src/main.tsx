@@ -1,9 +1,15 @@
-// Starts the console: one query client, one page.
+// Starts the console: one query client, one router, one look.
+import "@mantine/core/styles.layer.css";
+import { MantineProvider } from "@mantine/core";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { App } from "./app";
+import { router } from "./router";
 import "./styles.css";
+import "./frame.css";
+import { theme, variables } from "./theme";
+import { WalletProvider } from "./wallet/provider";
 
 const queries = new QueryClient({
   defaultOptions: {
@@ -18,8 +24,12 @@ const queries = new QueryClient({
 
 createRoot(document.getElementById("root")!).render(
   <StrictMode>
-    <QueryClientProvider client={queries}>
-      <App />
-    </QueryClientProvider>
+    <MantineProvider theme={theme} cssVariablesResolver={variables} defaultColorScheme="auto">
+      <QueryClientProvider client={queries}>
+        <WalletProvider>
+          <RouterProvider router={router} />
+        </WalletProvider>
+      </QueryClientProvider>
+    </MantineProvider>
   </StrictMode>,
 );

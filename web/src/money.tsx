@@ -8,13 +8,14 @@ import { ready, TICKET_STATES } from "./words";
 /** Winners shown: those of several nodes are joined, newest first. */
 const SHOWN = 30;
 
-export function Money({ tickets, nodes }: { tickets: Load<From<Tickets>[]>; nodes: Seen[] }) {
+/** `brief` leaves the single winners out. */
+export function Money({ tickets, nodes, brief = false }: { tickets: Load<From<Tickets>[]>; nodes: Seen[]; brief?: boolean }) {
   const all = ready(tickets);
   const redeemed = sumWei(all.map((t) => t.item.received.redeemed_wei));
   const names = new Map(nodes.flatMap((n) => (n.info.data ? [[n.info.data.address.toLowerCase(), n.info.data.name] as const] : [])));
   return (
     <Panel
-      title="Money"
+      title="Earnings"
       className="money"
       aside={
         all.length > 0 && (
@@ -28,7 +29,7 @@ export function Money({ tickets, nodes }: { tickets: Load<From<Tickets>[]>; node
         {(items) => (
           <>
             <Balance items={items} />
-            <Winners items={items} names={names} />
+            {!brief && <Winners items={items} names={names} />}
           </>
         )}
       </Loaded>

@@ -64,7 +64,7 @@ function Row({ segment: s, name }: { segment: Segment; name: (id: string) => str
       <td className="cut worker" title={s.worker}>{s.worker_name || name(s.worker)}</td>
       <td className="verdict" title={why ?? undefined}>
         <Chip tone={tone}>{word}</Chip>
-        {why && <span className="why">{why}</span>}
+        {why && <span className="why">{why.replaceAll(/0x[0-9a-f]{40}\b/gi, name)}</span>}
       </td>
       <td className="right num took">{formatMs(s.latency_ms)}</td>
       <td className="right paid" title={paid && s.payer ? `by ${name(s.payer)}` : undefined}>

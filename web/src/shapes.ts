@@ -27,7 +27,7 @@ export const NODE: Shape<NodeInfo> = {
   version: S,
   started_at: N,
   balance_wei: maybe(S),
-  chain: { id: N, rpc_url: S, registry: S, broker: S, block: N },
+  chain: { id: N, registry: S, broker: S, block: maybe(N) },
   peers: [{ role: S, name: S, url: S }],
 };
 

@@ -1,44 +1,36 @@
-// Live streams: the list, and the selected one with its player and ladder.
-import { useContext, useState } from "react";
-import type { Health, Ingest, Rendition, Stream } from "./api";
+// Streams: the list, and one of them with its player, its ladder and how it comes in.
+import { useContext } from "react";
+import type { Health, Rendition, Stream } from "./api";
 import { absolute, formatAbsolute, formatBitrate, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
 import type { From, Load, Seen } from "./network";
 import { Player } from "./player";
-import { Publish } from "./publish";
-import { Amount, Chip, Fact, Loaded, Now, Panel } from "./ui";
-import { ready, RENDITION_TONE } from "./words";
+import { History } from "./history";
+import { Amount, Chip, Fact, Loaded, Now } from "./ui";
+import { RENDITION_TONE } from "./words";
 
 type Told = From<Stream>;
 const keyOf = (s: Told) => `${s.node.url} ${s.item.id}`;
 
-export function Streams({ streams, ingest, nodes }: { streams: Load<Told[]>; ingest: Load<From<Ingest>[]>; nodes: Seen[] }) {
-  const [picked, setPicked] = useState<string | null>(null);
-  const all = ready(streams);
-  const live = all.filter((s) => s.item.state === "live");
-  const selected = choose(all, picked);
+interface ListProps {
+  streams: Load<Told[]>;
+  pick: (stream: Told) => void;
+}
+
+/** All streams, as links to their pages. */
+export function StreamList({ streams, pick }: ListProps) {
   return (
-    <Panel title="Live streams" className="streams" aside={streams.state === "ready" && live.length > 0 ? `${live.length} live` : null}>
-      <Loaded load={streams} empty="No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.">
-        {(items) => (
-          <>
-            {live.length === 0 && <div className="note">No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.</div>}
-            <div className="stream-list" role="group" aria-label="Streams">
-              {order(items).map((s) => (
-                <Row key={keyOf(s)} stream={s} selected={s === selected} pick={() => setPicked(keyOf(s))} />
-              ))}
-            </div>
-          </>
-        )}
-      </Loaded>
-      {selected && <Detail key={keyOf(selected)} stream={selected} nodes={nodes} />}
-      {streams.state === "ready" && live.length === 0 && <Publish ingest={ingest} />}
-      {live.length > 0 && (
-        <details className="another">
-          <summary>Publish another stream</summary>
-          <Publish ingest={ingest} />
-        </details>
+    <Loaded load={streams} empty="No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.">
+      {(items) => (
+        <>
+          {items.every((s) => s.item.state !== "live") && <div className="note">No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.</div>}
+          <div className="stream-list" role="group" aria-label="Streams">
+            {order(items).map((s) => (
+              <Row key={keyOf(s)} stream={s} pick={() => pick(s)} />
+            ))}
+          </div>
+        </>
       )}
-    </Panel>
+    </Loaded>
   );
 }
 
@@ -55,12 +47,23 @@ function order(all: Told[]): Told[] {
   return all.toSorted((a, b) => Number(b.item.state === "live") - Number(a.item.state === "live") || b.item.started_at - a.item.started_at);
 }
 
-function Row({ stream, selected, pick }: { stream: Told; selected: boolean; pick: () => void }) {
+function Row({ stream, pick }: { stream: Told; pick: () => void }) {
   const now = useContext(Now);
   const s = stream.item;
   const src = s.source;
   return (
-    <button type="button" className="stream" data-testid="stream-row" data-name={s.name} data-state={s.state} aria-pressed={selected} onClick={pick}>
+    <a
+      href={`/streams/${s.id}`}
+      className="stream"
+      data-testid="stream-row"
+      data-name={s.name}
+      data-state={s.state}
+      onClick={(e) => {
+        if (e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey) return; // a new tab or window is the browser's own
+        e.preventDefault();
+        pick();
+      }}
+    >
       <span className="stream-name">
         <Chip tone={s.state === "live" ? "ok" : "idle"}>{s.state}</Chip>
         <strong>{s.name}</strong>
@@ -82,11 +85,11 @@ function Row({ stream, selected, pick }: { stream: Told; selected: boolean; pick
       <span className="spent">
         <Amount wei={s.spent_wei} />
       </span>
-    </button>
+    </a>
   );
 }
 
-function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: Seen[] }) {
+export function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: Seen[] }) {
   const url = absolute(s.hls_url, node.url);
   const orchestrator = s.orchestrator && (nodes.find((n) => n.info.data?.address.toLowerCase() === s.orchestrator?.toLowerCase())?.name ?? short(s.orchestrator));
   return (
@@ -122,6 +125,7 @@ function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: See
         {s.ingest?.warnings.map((warning) => (
           <div key={warning} className="note warn" data-testid="ingest-warning">From the encoder: {warning}.</div>
         ))}
+        {s.state === "live" && <History stream={s} />}
         {url && <a className="dim hls" href={url} title={url}>HLS playlist</a>}
       </div>
     </div>

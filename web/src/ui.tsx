@@ -94,7 +94,7 @@ export function Ago(props: { at: number }) {
 export function Hex(props: { value: string; what: string }) {
   const [copied, copy] = useCopy(props.value);
   return (
-    <button type="button" className="hex" title={`${props.value} (click to copy)`} aria-label={`Copy ${props.what} ${props.value}`} onClick={copy}>
+    <button type="button" className="hex" title={`${props.value} (click to copy)`} aria-label={copied === "yes" ? `${props.what} copied` : `Copy ${props.what} ${short(props.value)}`} onClick={copy}>
       {copied === "yes" ? "copied" : short(props.value)}
     </button>
   );

@@ -13,7 +13,7 @@ export function seen(role: string, name: string, digit: string, error: ApiError 
     version: "0.1.0",
     started_at: NOW - 60_000,
     balance_wei: "2500000000000000000",
-    chain: { id: 31337, rpc_url: "http://127.0.0.1:8545", registry: address("e"), broker: address("f"), block: 12 },
+    chain: { id: 31337, registry: address("e"), broker: address("f"), block: 12 },
     peers: [],
   };
   return { url: role === "broadcaster" ? "" : `http://127.0.0.1:900${digit}`, role, name, info: { data, error, at: NOW } };

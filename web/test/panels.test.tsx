@@ -5,8 +5,10 @@ import { describe, expect, test } from "vitest";
 import { Money } from "../src/money";
 import { Nodes } from "../src/nodes";
 import { Segments } from "../src/segments";
-import { Streams } from "../src/streams";
+import { Publish } from "../src/publish";
+import { choose, Detail, StreamList } from "../src/streams";
 import { Now } from "../src/ui";
+import { ready } from "../src/words";
 import { failed, loaded, NOW, network, segment, seen, silent, sluice, stream, tickets, transcoder, weir, wheel } from "./mock";
 
 const html = (element: ReactElement) => renderToStaticMarkup(<Now value={NOW}>{element}</Now>);
@@ -14,7 +16,7 @@ const times = (text: string, part: string) => text.split(part).length - 1;
 const loading = { state: "loading" } as const;
 
 const panels: { name: string; row: string; draw: (change: Parameters<typeof network>[0]) => string; key: "streams" | "segments" | "transcoders" | "tickets"; empty: string }[] = [
-  { name: "streams", key: "streams", row: "stream-row", empty: "No stream is live", draw: (c) => { const n = network(c); return html(<Streams streams={n.streams} ingest={n.ingest} nodes={n.nodes} />); } },
+  { name: "streams", key: "streams", row: "stream-row", empty: "No stream is live", draw: (c) => html(<StreamList streams={network(c).streams} pick={() => {}} />) },
   { name: "nodes", key: "transcoders", row: "transcoder-row", empty: "No orchestrator lists a transcoder", draw: (c) => html(<Nodes net={network(c)} />) },
   { name: "segments", key: "segments", row: "segment-row", empty: "No segment yet", draw: (c) => { const n = network(c); return html(<Segments segments={n.segments} streams={n.streams} transcoders={n.transcoders} nodes={n.nodes} />); } },
   { name: "money", key: "tickets", row: "ticket-row", empty: "No ticket yet", draw: (c) => { const n = network(c); return html(<Money tickets={n.tickets} nodes={n.nodes} />); } },
@@ -41,23 +43,34 @@ describe.each(panels)("$name", ({ key, row, empty, draw }) => {
   });
 });
 
+const detail = (c: Parameters<typeof network>[0] = {}) => {
+  const n = network(c);
+  return html(<Detail stream={choose(ready(n.streams), null)!} nodes={n.nodes} />);
+};
+
 test("a stream tells state, uptime, source, ladder, latency and cost", () => {
-  const text = panels[0]!.draw({});
+  const text = panels[0]!.draw({}) + detail();
   for (const part of ["1 min 05 s", "H.264 1280×720 30 fps 3 Mb/s", "no audio", "480p", "150 ms / 290 ms", "0.005 ETH", "<video", 'data-testid="level-select"', 'data-testid="current-level"']) expect(text).toContain(part);
 });
 
 test("a live stream tells how it comes in, and what its encoder should do better", () => {
-  const text = panels[0]!.draw({});
+  const text = detail();
   for (const part of ["8.3 s", "3 Mb/s", "From the encoder: a keyframe comes every 8.3 s: set the encoder&#x27;s keyframe interval to 2 s."]) expect(text).toContain(part);
-  expect(panels[0]!.draw({ streams: loaded(weir, { ...stream, ingest: null }) })).not.toContain("ingest-warning");
+  expect(detail({ streams: loaded(weir, { ...stream, ingest: null }) })).not.toContain("ingest-warning");
 });
 
-test("without a live stream the way to publish is shown, its key hidden", () => {
+test("the list of streams links to each, and says so when none is live", () => {
+  expect(panels[0]!.draw({})).toContain(`href="/streams/${stream.id}"`);
   const text = panels[0]!.draw({ streams: loaded(weir, { ...stream, state: "ended" as const, ended_at: NOW }) });
+  expect(text).toContain("No stream is live");
+  expect(text).toContain('data-testid="stream-row"');
+});
+
+test("the way to publish is shown, its key hidden", () => {
+  const text = html(<Publish ingest={network().ingest} />);
   expect(text).toContain('data-testid="publish"');
   expect(text).toContain("rtmp://127.0.0.1:1935/live");
   expect(text).not.toContain("secret-key");
-  expect(text).not.toContain("<video");
 });
 
 test("a segment tells who was paid what, and a failed one why it was not", () => {
@@ -65,6 +78,8 @@ test("a segment tells who was paid what, and a failed one why it was not", () =>
   for (const part of ["3 s ago", "demo", "wheel-1", "Pass", "212 ms", "9\u202f000 gwei", "by sluice"]) expect(passed).toContain(part);
   const text = panels[2]!.draw({ segments: loaded(sluice, { ...segment, result: "fail" as const, fault: "480p is black", paid_wei: null }) });
   for (const part of ['data-result="fail"', "480p is black", "not paid"]) expect(text).toContain(part);
+  const late = panels[2]!.draw({ segments: loaded(sluice, { ...segment, result: "lost" as const, fault: `${segment.worker} did not deliver` }) });
+  expect(late).toContain("wheel-1 did not deliver");
 });
 
 test("a suspended transcoder says why and for how long", () => {
