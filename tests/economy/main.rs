@@ -44,10 +44,11 @@ async fn the_honest_lose_no_more_than_their_bound_and_earn_what_their_tickets_pr
     }
     assert!(world.early_withdrawals > 0, "somebody tried to take its lock back early");
 
-    // Loss. A payer that never paid leaves what its payee let it owe; one that was prepaid and never worked has two segments' price.
+    // Loss. A payer that never paid leaves what it had prepaid and what its payee let it owe; one that was prepaid and never
+    // worked has two segments' price.
     let seconds = segments * 2;
     for pair in world.pairs.values() {
-        let bound = MAX_OWED + pair.tickets / PAID_PER_FORGIVEN + seconds / SECONDS_PER_FORGIVEN;
+        let bound = pair.ahead + MAX_OWED + pair.tickets / PAID_PER_FORGIVEN + seconds / SECONDS_PER_FORGIVEN;
         assert!(pair.unpaid <= bound, "{} owes {} {} segments, bound {bound}", pair.from, pair.to, pair.unpaid);
         if world.party(pair.from).is_honest() {
             assert_eq!(pair.unpaid, 0, "an honest payer pays");

@@ -35,6 +35,8 @@ pub struct Pair {
     pub redeemed: U256,
     pub waiting: Vec<Redemption>,
     since: u64,
+    /// Tickets that came ahead of any work, and stand for as many segments that were not paid.
+    pub ahead: u64,
     /// Sum of the tickets' win probabilities, and of their variances, in face values.
     pub expected: f64,
     pub variance: f64,
@@ -60,6 +62,7 @@ impl Pair {
             redeemed: U256::ZERO,
             waiting: Vec::new(),
             since: 0,
+            ahead: 0,
             expected: 0.0,
             variance: 0.0,
             last: None,

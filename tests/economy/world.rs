@@ -248,7 +248,9 @@ impl World {
             self.parties[broadcaster].shunned.insert(orchestrator);
             return None;
         }
-        self.pairs.get_mut(&(broadcaster, orchestrator)).unwrap().credit.paid_ahead(taken);
+        let pair = self.pairs.get_mut(&(broadcaster, orchestrator)).unwrap();
+        pair.credit.paid_ahead(stream, taken);
+        pair.ahead += taken;
         if way == Way::Drains {
             self.drain(broadcaster, orchestrator).await;
         }

@@ -131,7 +131,7 @@ async fn take(account: &Account, assigner: Assigner, ticket: &Signed<Ticket>) ->
     match account.till.accept_late(ticket, assigner).await {
         Ok((commits, work)) => {
             if let Some(Unpaid { stream, delivered, due, .. }) = work {
-                account.credits.repaid(payer, due.work_hash, delivered);
+                account.credits.repaid(payer, stream, due.work_hash, delivered);
                 info!(%payer, %stream, work = %due.work_hash, price = %due.price, "a ticket that was held up has come");
             }
             Down::TicketAck { commits }

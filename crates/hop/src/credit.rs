@@ -121,7 +121,7 @@ impl Debt {
     pub(crate) fn paid_ahead(&mut self, tickets: u64) {
         let promised = std::mem::take(&mut self.promises);
         if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
-            credit.paid_ahead(tickets);
+            credit.paid_ahead(self.stream, tickets);
             if promised {
                 credit.promise_over();
             }
@@ -162,15 +162,15 @@ impl Credits {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a ticket that came late for `work`: for a segment that was `delivered`, or for a prepayment.
-    pub(crate) fn repaid(&self, payer: Address, work: B256, delivered: bool) {
+    /// Notes a ticket that came late for `work` of `stream`: for a segment that was `delivered`, or for a prepayment.
+    pub(crate) fn repaid(&self, payer: Address, stream: B256, work: B256, delivered: bool) {
         if let Some(paid) = self.waiting().get_mut(&work) {
             *paid = true; // the segment has not ended yet, and will end as a paid one
             return;
         }
         // One that is not remembered owes nothing, and what it has ever paid is read from the database.
         if let Some(credit) = self.payers().get_mut(&payer) {
-            if delivered { credit.repaid(unix_now()) } else { credit.paid_ahead(1) }
+            if delivered { credit.repaid(unix_now()) } else { credit.paid_ahead(stream, 1) }
         }
     }
 

@@ -252,10 +252,8 @@ impl Job {
 
     /// Sends one message to the assigner.
     pub async fn send(&mut self, message: &Down) -> Result<(), ServeError> {
-        match message {
-            Down::Part { .. } => self.note(Progress::Parts),
-            Down::Receipt { .. } => self.note(Progress::Receipt),
-            _ => {}
+        if matches!(message, Down::Part { .. }) {
+            self.note(Progress::Parts);
         }
         if let Some(debt) = &mut self.debt {
             debt.sends();
@@ -264,7 +262,12 @@ impl Job {
         if let Some(debt) = &mut self.debt {
             debt.sent();
         }
-        Ok(sent?)
+        sent?;
+        // One that has stopped listening does not have it: it gave up, and whether it owes the parts is a question of its patience.
+        if matches!(message, Down::Receipt { .. }) {
+            self.note(Progress::Receipt);
+        }
+        Ok(())
     }
 
     async fn order(&mut self, limit: Duration, what: &str) -> Result<Order, ServeError> {

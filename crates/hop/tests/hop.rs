@@ -21,7 +21,7 @@ use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::{
     Assignment, RenditionFacts, SegmentReceipt, Signed, Terms, Ticket, prepay_work_hash, profiles_hash, rendition_root,
 };
-use millrace_wire::messages::{Down, Refusal, RefusalCode, Up};
+use millrace_wire::messages::{Down, Refusal, RefusalCode, SegmentOpen, Up};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -97,11 +97,11 @@ fn parts_of(renditions: &[Rendition]) -> Vec<(u8, Option<u32>, Bytes)> {
 }
 
 /// The tickets that prepay the stream.
-async fn prepaid(assigner: &Node, worker: &Node, price: U256) -> Vec<Signed<Ticket>> {
+async fn prepaid(assigner: &Node, worker: &Node, stream: B256, price: U256) -> Vec<Signed<Ticket>> {
     let (us, them) = (assigner.account.address(), worker.account.address());
     let mut tickets = Vec::new();
     for index in 0..PREPAID_SEGMENTS {
-        let work = prepay_work_hash(STREAM, us, them, index);
+        let work = prepay_work_hash(stream, us, them, index);
         tickets.push(assigner.account.purse.pay(them, work, price).await.unwrap());
     }
     tickets
@@ -116,7 +116,7 @@ async fn a_prepayment_that_is_sent_again_is_acknowledged_again_and_paid_once() {
     let (source, mut offer) = (source(), offer(TERMS));
 
     // The worker takes the prepayment and fails before it has accepted.
-    offer.prepaid = prepaid(&assigner, &worker, price).await;
+    offer.prepaid = prepaid(&assigner, &worker, STREAM, price).await;
     let first = async {
         let mut job = line.job().await.unwrap();
         job.take_prepayment(&worker.account.till, &TERMS, price).await.unwrap();
@@ -126,7 +126,7 @@ async fn a_prepayment_that_is_sent_again_is_acknowledged_again_and_paid_once() {
     assert_eq!(worker.disk().await.totals().await.unwrap().received, 2);
 
     // The stream is prepaid for the worker, and the assigner cannot know.
-    let again = prepaid(&assigner, &worker, price).await;
+    let again = prepaid(&assigner, &worker, STREAM, price).await;
     assert_eq!(again, offer.prepaid, "the same work is paid by the same bytes");
     let second = async {
         let (delivered, outputs) = line.attempt(&assigner.account, open(0, 1), &source, &offer).await;
@@ -329,6 +329,66 @@ async fn an_assigner_that_finds_fault_with_everything_soon_gets_no_more_work() {
 }
 
 #[tokio::test]
+async fn a_payer_whose_streams_all_stop_in_mid_segment_is_served_when_they_are_back() {
+    let net = Net::start().await;
+    let (assigner, worker) = (net.node(1).await, net.node(2).await);
+    let line = assigner.hire(&worker, TERMS).await;
+    let price = prepayment(&TERMS, open(0, 0).megapixel_rate);
+    for n in 0..2 * MAX_OWED as u8 {
+        let stream = B256::repeat_byte(n);
+        let mut offer = offer(TERMS);
+        offer.prepaid = prepaid(&assigner, &worker, stream, price).await;
+        let source = live_source();
+        source.push(0, part(0), FRAMES).unwrap();
+        let (delivering, half_way) = oneshot::channel();
+        let serving = async {
+            let mut job = line.job().await.unwrap();
+            job.take_on(&worker.account.credits, 4, PREPAID_SEGMENTS.into()).await.unwrap();
+            job.take_prepayment(&worker.account.till, &TERMS, price).await.unwrap();
+            job.accept().await.unwrap();
+            job.send(&Down::Part { rendition: 0, index: 0, bytes: part(0) }).await.unwrap();
+            delivering.send(()).unwrap();
+            job.gone().cancelled().await;
+        };
+        let stopping = async {
+            half_way.await.unwrap();
+            source.abort();
+        };
+        let attempting = line.attempt(&assigner.account, SegmentOpen { stream, ..open(0, 0) }, &source, &offer);
+        let ((result, _), (), ()) = tokio::join!(attempting, serving, stopping);
+        assert!(matches!(result, Err(AttemptError::SourceGone)));
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_was_given_up_for_its_lateness_is_not_owed_for_a_receipt_that_nobody_waits_for() {
+    let net = Net::start().await;
+    let (assigner, worker) = (net.node(1).await, net.node(2).await);
+    let line = assigner.hire(&worker, TERMS).await;
+    let (source, mut offer) = (source(), offer(TERMS));
+    offer.patience = Duration::from_millis(1_100);
+    for seq in 0..=MAX_OWED {
+        let over = Notify::new();
+        let serving = async {
+            let mut job = line.job().await.unwrap();
+            job.take_on(&worker.account.credits, 3, 0).await.unwrap();
+            let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
+            over.notified().await;
+            let ended = job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await;
+            assert!(ended.is_err(), "{ended:?}");
+        };
+        let waiting = async {
+            let (result, _) = line.attempt(&assigner.account, open(seq, 0), &source, &offer).await;
+            tokio::time::sleep(Duration::from_millis(100)).await; // its word that it listens no more is there
+            over.notify_one();
+            result.err().unwrap()
+        };
+        let (error, ()) = tokio::join!(waiting, serving);
+        assert!(matches!(error, AttemptError::Late { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_that_was_signed_for_before_a_crash_is_not_signed_for_another_worker() {
     let net = Net::start().await;
     let (assigner, first, second) = (net.node(1).await, net.node(2).await, net.node(3).await);
@@ -382,7 +442,7 @@ async fn a_worker_refuses_what_is_unpaid_or_underpriced() {
 
     // One that is prepaid for less than it costs.
     let mut cheap = offer(TERMS);
-    cheap.prepaid = prepaid(&assigner, &worker, price - U256::from(PRICE)).await;
+    cheap.prepaid = prepaid(&assigner, &worker, STREAM, price - U256::from(PRICE)).await;
     let source = live_source();
     let prepaying = async {
         let mut job = line.job().await.unwrap();

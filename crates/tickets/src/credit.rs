@@ -2,10 +2,13 @@
 //!
 //! A ticket follows verification, so a worker is always some segments ahead of its pay, and a payer that stops paying
 //! takes those with it. How many they are is decided here, for both hops. An honest payer loses a ticket now and then
-//! (its connection breaks, its publisher stops in mid-segment), so what is owed is forgiven slowly, and sooner to one
-//! that pays for much. A ticket that a crash has held up takes its own segment off when it comes.
+//! (its connection breaks, its publisher stops in mid-segment), and when it crashes it loses one for each of its streams at
+//! once. So what is owed is forgiven slowly, and sooner to one that pays for much; one that has paid for much without a
+//! loss has such forgiveness in hand; and a stream's own prepayment stands for it. A ticket that a crash has held up takes
+//! its own segment off when it comes.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use alloy::primitives::B256;
 
@@ -16,26 +19,41 @@ pub const MAX_OWED: u64 = 4;
 /// of a cheater's turnover.
 pub const PAID_PER_FORGIVEN: u64 = 50;
 
+/// The most that are forgiven in advance for what was paid: a crash in the middle of so many streams is no debt.
+pub const MAX_SPARE: u64 = 128;
+
 /// And one for so many seconds: an honest payer is back within the hour, and a cheater gets one segment in ten minutes.
 pub const SECONDS_PER_FORGIVEN: u64 = 600;
 
 /// Segments that a payer may have under way before it has ever paid one; each one paid allows for one more.
 pub const FIRST: u64 = 4;
 
+/// Streams of one payer whose prepayment is remembered; beyond, it is forgotten for those that have nothing under way.
+const MAX_STREAMS: usize = 1_024;
+
 /// The payee's record of one payer.
 #[derive(Debug, Clone, Default)]
 pub struct Credit {
-    open: HashMap<B256, u64>,
+    streams: HashMap<B256, Stream>,
     under_way: u64,
     /// Of which so many wait for their prepayment.
     promising: u64,
     paid: u64,
     /// Owed segments times [`PAID_PER_FORGIVEN`] × [`SECONDS_PER_FORGIVEN`], so that both kinds of forgiveness are whole numbers.
-    owed: u64,
+    /// Below zero it is forgiveness in hand.
+    owed: i64,
     since: u64,
 }
 
-const ONE: u64 = PAID_PER_FORGIVEN * SECONDS_PER_FORGIVEN;
+#[derive(Debug, Clone, Copy, Default)]
+struct Stream {
+    under_way: u64,
+    /// Tickets that came ahead of its work, and stand for segments of it that were not paid.
+    ahead: u64,
+}
+
+const ONE: i64 = (PAID_PER_FORGIVEN * SECONDS_PER_FORGIVEN) as i64;
+const LEAST: i64 = -(MAX_SPARE as i64) * ONE;
 
 /// Why a segment is not taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -81,9 +99,15 @@ impl Credit {
         Self { paid, ..Self::default() }
     }
 
-    /// Notes tickets that came ahead of their work.
-    pub fn paid_ahead(&mut self, tickets: u64) {
+    /// Notes tickets that came ahead of `stream`'s work. They stand for segments of this stream alone, since others may cost more.
+    pub fn paid_ahead(&mut self, stream: B256, tickets: u64) {
         self.paid = self.paid.saturating_add(tickets);
+        if tickets > 0 {
+            if self.streams.len() >= MAX_STREAMS {
+                self.streams.retain(|_, stream| stream.under_way > 0);
+            }
+            self.streams.entry(stream).or_default().ahead += tickets;
+        }
     }
 
     /// Takes one more segment of `stream` on, of which at most `per_stream` may be under way.
@@ -96,7 +120,7 @@ impl Credit {
     pub fn take_prepaid(&mut self, now: u64, stream: B256, per_stream: u64, promised: u64) -> Result<(), CreditError> {
         self.forgive(now);
         // A part of a segment is none: what is forgiven counts when it is whole.
-        let owed = self.owed.div_ceil(ONE);
+        let owed = self.owed.max(0).cast_unsigned().div_ceil(ONE.cast_unsigned());
         if owed >= MAX_OWED {
             return Err(CreditError::Owed { owed });
         }
@@ -105,11 +129,11 @@ impl Credit {
         if under_way + owed >= FIRST.saturating_add(self.paid).saturating_add(promised) {
             return Err(CreditError::New { under_way, paid: self.paid });
         }
-        let open = self.open.entry(stream).or_default();
-        if *open >= per_stream {
-            return Err(CreditError::Stream { open: *open });
+        let open = self.streams.get(&stream).map_or(0, |stream| stream.under_way);
+        if open >= per_stream {
+            return Err(CreditError::Stream { open });
         }
-        *open += 1;
+        self.streams.entry(stream).or_default().under_way += 1;
         self.under_way += 1;
         self.promising += u64::from(promised > 0);
         Ok(())
@@ -123,20 +147,26 @@ impl Credit {
     /// Ends a segment that [`Credit::take`] took on.
     pub fn end(&mut self, now: u64, stream: B256, outcome: Outcome) {
         self.forgive(now);
-        if let Some(open) = self.open.get_mut(&stream) {
-            *open -= 1;
-            self.under_way -= 1;
-            if *open == 0 {
-                self.open.remove(&stream);
+        let mut stands_for = false;
+        if let Entry::Occupied(mut entry) = self.streams.entry(stream) {
+            let stream = entry.get_mut();
+            stream.under_way = stream.under_way.saturating_sub(1);
+            self.under_way = self.under_way.saturating_sub(1);
+            if outcome == Outcome::Unpaid && stream.ahead > 0 {
+                stream.ahead -= 1;
+                stands_for = true;
+            }
+            if stream.under_way == 0 && stream.ahead == 0 {
+                entry.remove();
             }
         }
         match outcome {
             Outcome::Paid => {
                 self.paid += 1;
-                self.owed = self.owed.saturating_sub(SECONDS_PER_FORGIVEN);
+                self.owed = (self.owed - ONE / PAID_PER_FORGIVEN.cast_signed()).max(LEAST);
             }
-            Outcome::Unpaid => self.owed += ONE,
-            Outcome::Void => {}
+            Outcome::Unpaid if !stands_for => self.owed += ONE,
+            Outcome::Unpaid | Outcome::Void => {}
         }
     }
 
@@ -144,18 +174,25 @@ impl Credit {
     pub fn repaid(&mut self, now: u64) {
         self.forgive(now);
         self.paid = self.paid.saturating_add(1);
-        self.owed = self.owed.saturating_sub(ONE);
+        self.lower(ONE);
     }
 
     /// Whether nothing would be lost by forgetting this payer.
     pub fn is_clean(&mut self, now: u64) -> bool {
         self.forgive(now);
-        self.under_way == 0 && self.owed == 0
+        self.under_way == 0 && self.owed <= 0
     }
 
     fn forgive(&mut self, now: u64) {
         let passed = now.saturating_sub(self.since);
         self.since = self.since.max(now);
-        self.owed = self.owed.saturating_sub(passed.saturating_mul(PAID_PER_FORGIVEN));
+        self.lower(i64::try_from(passed.saturating_mul(PAID_PER_FORGIVEN)).unwrap_or(i64::MAX));
+    }
+
+    /// Takes off what is owed, and makes no forgiveness in hand of what is left.
+    fn lower(&mut self, by: i64) {
+        if self.owed > 0 {
+            self.owed = self.owed.saturating_sub(by).max(0);
+        }
     }
 }

@@ -1,6 +1,6 @@
 use alloy::primitives::B256;
 use millrace_tickets::credit::{
-    Credit, CreditError, FIRST, MAX_OWED, Outcome, PAID_PER_FORGIVEN, SECONDS_PER_FORGIVEN,
+    Credit, CreditError, FIRST, MAX_OWED, MAX_SPARE, Outcome, PAID_PER_FORGIVEN, SECONDS_PER_FORGIVEN,
 };
 use proptest::prelude::*;
 
@@ -38,7 +38,7 @@ fn a_new_payer_may_have_as_much_under_way_as_it_can_be_trusted_with_and_more_wit
     credit.take(NOW, random(9), 4).unwrap();
     credit.take(NOW, random(10), 4).unwrap();
     assert!(credit.take(NOW, random(11), 4).is_err());
-    credit.paid_ahead(2);
+    credit.paid_ahead(random(11), 2);
     credit.take(NOW, random(11), 4).unwrap();
 }
 
@@ -54,7 +54,7 @@ fn a_stream_that_prepays_is_taken_on_at_first_contact_however_many_begin_at_once
     }
     assert!(credit.take(NOW, random(40), 4).is_err());
     // One that has prepaid counts, and so does what it has paid.
-    credit.paid_ahead(2);
+    credit.paid_ahead(random(0), 2);
     credit.promise_over();
     credit.take(NOW, random(40), 4).unwrap();
     assert!(credit.take(NOW, random(41), 4).is_err());
@@ -96,24 +96,66 @@ fn one_lost_ticket_in_fifty_is_forgiven_for_ever() {
     }
 }
 
+#[test]
+fn a_crash_of_one_that_has_paid_for_much_is_no_debt_and_what_it_has_in_hand_is_bounded() {
+    let mut credit = Credit::default();
+    for _ in 0..2 * MAX_SPARE * PAID_PER_FORGIVEN {
+        one(&mut credit, NOW, Outcome::Paid).unwrap();
+    }
+    for stream in 0..MAX_SPARE + MAX_OWED {
+        credit.take(NOW, random(stream), 1).unwrap();
+    }
+    for stream in 0..MAX_SPARE {
+        credit.end(NOW, random(stream), Outcome::Unpaid);
+    }
+    assert!(!credit.is_clean(NOW), "some are under way");
+    for stream in MAX_SPARE..MAX_SPARE + MAX_OWED {
+        credit.take(NOW, random(1_000), 4).unwrap();
+        credit.end(NOW, random(1_000), Outcome::Void);
+        credit.end(NOW, random(stream), Outcome::Unpaid);
+    }
+    assert_eq!(credit.take(NOW, random(1_000), 4), Err(CreditError::Owed { owed: MAX_OWED }));
+}
+
+#[test]
+fn a_prepayment_stands_for_its_own_stream() {
+    let mut credit = Credit::default();
+    for crash in 0..10 * MAX_OWED {
+        // It comes back with a new stream each time, prepays two segments, and leaves two unpaid.
+        credit.take_prepaid(NOW, random(crash), 4, 2).unwrap();
+        credit.paid_ahead(random(crash), 2);
+        credit.promise_over();
+        credit.take(NOW, random(crash), 4).unwrap();
+        credit.end(NOW, random(crash), Outcome::Unpaid);
+        credit.end(NOW, random(crash), Outcome::Unpaid);
+        assert!(credit.is_clean(NOW));
+    }
+    credit.paid_ahead(random(0), 2 * MAX_OWED);
+    for _ in 0..MAX_OWED {
+        one(&mut credit, NOW, Outcome::Unpaid).unwrap();
+    }
+    assert_eq!(one(&mut credit, NOW, Outcome::Unpaid), Err(CreditError::Owed { owed: MAX_OWED }));
+}
+
 proptest! {
-    /// Whatever a payer does, what it ever gets unpaid is bounded by what it paid and how long it took.
+    /// Whatever a payer does, what it ever gets unpaid is bounded by what it paid, before and after, and how long it took.
     #[test]
-    fn what_is_lost_to_a_payer_is_bounded(steps in prop::collection::vec((0u64..120, 0u8..5, 0u64..5), 1..400)) {
+    fn what_is_lost_to_a_payer_is_bounded(steps in prop::collection::vec((0u64..120, 0u8..6, 0u64..5), 1..400)) {
         let mut credit = Credit::default();
-        let (mut now, mut paid, mut lost, mut open) = (NOW, 0, 0, Vec::new());
+        let (mut now, mut paid, mut ahead, mut lost, mut open) = (NOW, 0, 0, 0, Vec::new());
         for (wait, what, stream) in steps {
             now += wait;
             match what {
                 0 | 1 => if credit.take(now, random(stream), 3).is_ok() { open.push(random(stream)) },
                 2 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Paid); paid += 1 },
                 3 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Unpaid); lost += 1 },
+                4 => { credit.paid_ahead(random(stream), 1); ahead += 1 }
                 _ => if lost > 0 { credit.repaid(now); lost -= 1; paid += 1 },
             }
-            prop_assert!(open.len() as u64 <= FIRST + paid);
+            prop_assert!(open.len() as u64 <= FIRST + paid + ahead);
             // What was under way when the limit was reached may still be lost.
             let forgiven = paid / PAID_PER_FORGIVEN + (now - NOW) / SECONDS_PER_FORGIVEN + 1;
-            prop_assert!(lost <= MAX_OWED + forgiven + 5 * 3, "{lost} lost, {paid} paid, {} s", now - NOW);
+            prop_assert!(lost <= ahead + MAX_OWED + forgiven + 5 * 3, "{lost} lost, {paid} paid, {ahead} ahead, {} s", now - NOW);
         }
     }
 }
