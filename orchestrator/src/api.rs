@@ -1,23 +1,36 @@
-//! The orchestrator's calls: its transcoders, and the secrets by which it samples their work.
+//! The orchestrator's calls: its transcoders, the secrets by which it samples their work, and the evidence of what failed.
 
 use std::sync::Arc;
 
 use alloy::primitives::{Address, B256};
 use axum::Json;
-use axum::extract::State;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use futures::future::ready;
 use millrace_hop::sampling::SamplingStatus;
 use millrace_node::events::Topic;
+use millrace_node::http::Problem;
 use millrace_wire::messages::Device;
 use serde::Serialize;
+use tower_http::services::ServeFile;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Orchestrator;
+use crate::evidence::Record;
+
+/// A file of evidence never changes under its name, and is for those who may read here.
+const CACHE: &str = "private, max-age=86400, immutable";
 
 fn routes() -> OpenApiRouter<Arc<Orchestrator>> {
-    OpenApiRouter::new().routes(routes!(transcoders)).routes(routes!(sampling))
+    OpenApiRouter::new()
+        .routes(routes!(transcoders))
+        .routes(routes!(sampling))
+        .routes(routes!(evidence))
+        .routes(routes!(evidence_file))
 }
 
 /// What these calls are.
@@ -25,7 +38,7 @@ pub fn calls() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-/// `/v1/transcoders` and `/v1/sampling`.
+/// `/v1/transcoders`, `/v1/sampling` and `/v1/evidence`.
 pub(crate) fn router(node: Arc<Orchestrator>) -> OpenApiRouter {
     routes().with_state(node)
 }
@@ -132,4 +145,29 @@ fn views(node: &Orchestrator) -> Vec<TranscoderView> {
 #[utoipa::path(get, path = "/v1/sampling", tag = "transcoders", responses((status = 200, description = "The secrets", body = SamplingStatus)))]
 async fn sampling(State(node): State<Arc<Orchestrator>>) -> Json<SamplingStatus> {
     Json(node.account.sampling.status())
+}
+
+/// Renditions that failed verification, the newest first: what was wrong, what both sides have signed, and which files show it.
+#[utoipa::path(get, path = "/v1/evidence", tag = "transcoders", responses((status = 200, description = "The last 64", body = Vec<Record>)))]
+async fn evidence(State(node): State<Arc<Orchestrator>>) -> Json<Vec<Record>> {
+    Json(node.evidence.list())
+}
+
+/// A file of it: the key frame of source or rendition as JPEG, or its bytes as MP4.
+#[utoipa::path(get, path = "/v1/evidence/{id}/{file}", tag = "transcoders", params(("id" = String, Path, description = "Of the evidence"), ("file" = String, Path, description = "One of its `files`")), responses((status = 200, description = "The file", content_type = "application/octet-stream")))]
+async fn evidence_file(
+    State(node): State<Arc<Orchestrator>>,
+    Path((id, file)): Path<(String, String)>,
+    asked: Request,
+) -> Result<Response, Problem> {
+    let gone = || {
+        let words = "there is no such file: GET /api/v1/evidence lists what is kept, and the oldest go";
+        Problem::new(StatusCode::NOT_FOUND, words)
+    };
+    let path = node.evidence.file(&id, &file).ok_or_else(gone)?;
+    let served = ServeFile::new(path).try_call(asked).await.map_err(|error| Problem::internal(&error))?;
+    if served.status() == StatusCode::NOT_FOUND {
+        return Err(gone());
+    }
+    Ok(([(header::CACHE_CONTROL, CACHE)], served.map(Body::new)).into_response())
 }

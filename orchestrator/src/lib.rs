@@ -2,11 +2,12 @@
 //! pays for it.
 //!
 //! [`sessions`]: who may speak, broadcasters' credit, transcoders' place in the pool. [`pool`]: which transcoder gets a
-//! segment. [`relay`]: the way of one segment. [`streams`]: what it is called on its way. [`verification`]: the returned bytes against the source. [`api`]: what the
-//! console shows.
+//! segment. [`relay`]: the way of one segment. [`streams`]: what it is called on its way. [`verification`]: the returned bytes against the source.
+//! [`evidence`]: what is kept of those that failed. [`api`]: what the console shows.
 
 pub mod api;
 pub mod config;
+mod evidence;
 pub mod pool;
 mod relay;
 pub mod sessions;
@@ -32,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use config::OrchestratorConfig;
+use evidence::Evidence;
 use pool::Pool;
 use streams::Streams;
 
@@ -66,6 +68,7 @@ pub(crate) struct Orchestrator {
     pub(crate) account: Arc<Account>,
     pub(crate) pool: Arc<Pool>,
     pub(crate) streams: Streams,
+    pub(crate) evidence: Arc<Evidence>,
     pub(crate) tasks: TaskTracker,
     pub(crate) transcoder_lock: U256,
     terms: Terms,
@@ -125,11 +128,13 @@ pub async fn start(
     for suspension in account.store.suspensions(unix_now_ms()).await.map_err(AccountError::from)? {
         pool.suspend(suspension.worker, suspension);
     }
+    let evidence = Arc::new(Evidence::open(&account.data_dir));
     let node = Arc::new(Orchestrator {
         config,
         account,
         pool,
         streams: Streams::default(),
+        evidence,
         tasks: TaskTracker::new(),
         transcoder_lock,
         terms,

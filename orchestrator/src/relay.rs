@@ -12,12 +12,14 @@ use millrace_media::cmaf;
 use millrace_store::SegmentRow;
 use millrace_tickets::hashes::PREPAID_SEGMENTS;
 use millrace_tickets::{Profile, Terms};
+use millrace_verify::Fault;
 use millrace_wire::messages::{Down, RefusalCode, SegmentOpen};
 use millrace_wire::{Channel, Peer};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
 use crate::Orchestrator;
+use crate::evidence::{Failure, Media};
 use crate::pool::Lease;
 use crate::sessions::Session;
 use crate::verification::{self, Finding};
@@ -97,17 +99,20 @@ impl Relay {
             match self.attempt(&mut job, &lease, open, &mut forwarded).await {
                 Ok(delivered) => {
                     let findings = self.verify(&job, &delivered).await?;
-                    let fault = findings.iter().find_map(|f| f.fault.as_ref().map(|fault| (&f.rendition, fault)));
-                    let Some((rendition, fault)) = fault else {
+                    let failed = findings.iter().enumerate().find_map(|(i, f)| Some((i, f, f.fault.clone()?)));
+                    let Some((index, finding, fault)) = failed else {
                         self.draw(&delivered);
                         self.note_samples(&lease, &findings).await;
                         return self.settle(job, delivered, lease, number).await;
                     };
-                    let words = format!("{rendition}: {fault}");
+                    let words = format!("{}: {fault}", finding.rendition);
                     warn!(stream = %job.open.stream, seq = job.open.seq, %worker, fault = %words, "verification failed: not paid");
                     let code = fault.code();
                     self.log(&job, number, &lease, Ended::Fail(words)).await;
                     node.pool.note_failed(worker);
+                    if let Some(failure) = failure(&job, &lease, number, (index, finding, fault), &delivered) {
+                        node.tasks.spawn(node.evidence.clone().keep(failure));
+                    }
                     if let Err(error) = delivered.refuse(&node.account.pen, code).await {
                         debug!(%worker, %error, "the verdict did not reach the transcoder");
                     }
@@ -317,6 +322,31 @@ impl Relay {
             paid,
         }
     }
+}
+
+/// What is kept of a rendition, its index, finding and fault, that failed.
+fn failure(
+    job: &Job,
+    lease: &Lease,
+    attempt: u32,
+    (index, finding, fault): (usize, &Finding, Fault),
+    delivered: &Delivered,
+) -> Option<Failure> {
+    let rendition = delivered.renditions.get(index)?;
+    Some(Failure {
+        stream: job.open.stream,
+        seq: job.open.seq,
+        attempt,
+        worker: lease.address,
+        worker_name: lease.name.clone(),
+        profile: job.open.profiles.get(index)?.clone(),
+        fault,
+        comparison: finding.comparison,
+        source: Media { init: job.source.init().clone(), parts: job.source.parts() },
+        rendition: Media { init: rendition.init.clone(), parts: rendition.parts.clone() },
+        assignment: delivered.assignment.clone(),
+        receipt: delivered.receipt.clone(),
+    })
 }
 
 /// How an attempt ended, for the journal.

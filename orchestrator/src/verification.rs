@@ -8,8 +8,8 @@ use millrace_media::cmaf::{self, Sample, Track, VideoTrack};
 use millrace_media::picture::decode_key_frame;
 use millrace_tickets::Profile;
 use millrace_verify::{
-    FULL_RATE, Fault, Fingerprint, Pick, PictureRef, QUALITY_RATE, SegmentShape, Thresholds, Wanted, compare,
-    fingerprint, judge, pick, probe, sampled,
+    Comparison, FULL_RATE, Fault, Fingerprint, Pick, PictureRef, QUALITY_RATE, SegmentShape, Thresholds, Wanted,
+    compare, fingerprint, judge, pick, probe, sampled,
 };
 
 /// What verification found in one rendition of one segment: a sample of the worker's record.
@@ -19,6 +19,8 @@ pub struct Finding {
     pub rendition: String,
     /// The fault, or none.
     pub fault: Option<Fault>,
+    /// How its key frame compares; none where a fault was found before.
+    pub comparison: Option<Comparison>,
 }
 
 /// Why a segment could not be judged at all: the source's fault, not the worker's.
@@ -56,26 +58,27 @@ pub fn verify(
 ) -> Result<Vec<Finding>, SourceUnreadable> {
     let source = Segment::read(source_init, source_parts).map_err(SourceUnreadable)?;
     let original = source.key_frame().map_err(SourceUnreadable)?;
-    let findings = profiles.iter().zip(renditions).map(|(profile, rendition)| Finding {
-        rendition: profile.name.clone(),
-        fault: judge_rendition(&source, &original, profile, rendition).err(),
+    let findings = profiles.iter().zip(renditions).map(|(profile, rendition)| {
+        let compared = compare_rendition(&source, &original, profile, rendition);
+        let judged = compared.clone().and_then(|comparison| judge(&comparison, &Thresholds::default()));
+        Finding { rendition: profile.name.clone(), fault: judged.err(), comparison: compared.ok() }
     });
     Ok(findings.collect())
 }
 
-fn judge_rendition(
+fn compare_rendition(
     source: &Segment,
     original: &Fingerprint,
     profile: &Profile,
     rendition: &Rendition,
-) -> Result<(), Fault> {
+) -> Result<Comparison, Fault> {
     let unreadable = |reason| Fault::Unreadable { reason };
     let segment = Segment::read(&rendition.init, &rendition.parts).map_err(unreadable)?;
     let wanted =
         Wanted { width: profile.width, height: profile.height, bitrate: profile.bitrate, codec: profile.codec.clone() };
     probe(&source.shape, &segment.shape, &wanted)?;
     let key = segment.key_frame().map_err(unreadable)?;
-    judge(&compare(original, &key), &Thresholds::default())
+    Ok(compare(original, &key))
 }
 
 /// A segment as its bytes tell it.

@@ -1,7 +1,7 @@
 //! A transcoder returns something else than the stream. It is caught, not paid and replaced, and no viewer sees it.
 
-use crate::http::get_json;
-use crate::media::{Publisher, cuts, likeness};
+use crate::http::{get, get_json};
+use crate::media::{Publisher, cuts, likeness, size};
 use crate::network::Network;
 use crate::playlist::Watch;
 use crate::process::wait_for;
@@ -43,6 +43,8 @@ fn assert_caught(lie: &str) {
         "no reason named: {suspended}"
     );
 
+    assert_evidence(&network, &caught);
+
     // What followed was made by the other one, and the viewer has seen the stream itself all the time.
     watch.until_more(4, CAUGHT);
     watch.assert_whole();
@@ -64,6 +66,36 @@ fn assert_caught(lie: &str) {
     assert_eq!(tickets["received"]["count"], passed.len(), "the liar got a ticket for a lie: {tickets}");
     let honest = get_json(&format!("{}/api/v1/tickets", network.ready.transcoder_apis[1])).unwrap();
     assert_ne!(honest["received"]["count"], 0, "the honest one got none: {honest}");
+}
+
+/// The evidence of what was `caught` is there, to look at and to judge again.
+fn assert_evidence(network: &Network, caught: &Value) {
+    let api = format!("{}/api/v1/evidence", network.ready.orchestrator_api);
+    let record = wait_for("the evidence is kept", CAUGHT, || {
+        let all = get_json(&api)?;
+        let same = |record: &&Value| ["seq", "attempt", "stream"].iter().all(|key| record[*key] == caught[*key]);
+        all.as_array().and_then(|all| all.iter().find(same)).cloned().ok_or_else(|| all.to_string())
+    });
+    assert_eq!(
+        caught["fault"].as_str().unwrap(),
+        format!("{}: {}", words(&record["rendition"]), words(&record["fault"]))
+    );
+    let beyond = ["luma", "chroma", "bits"].iter().any(|figure| {
+        record["figures"][*figure].as_u64().unwrap() > record["figures"][format!("{figure}_limit")].as_u64().unwrap()
+    });
+    assert!(beyond, "no figure is beyond its limit: {record}");
+    let file = |name: &str| get(&format!("{api}/{}/{name}", words(&record["id"]))).unwrap();
+    let side = |name: &str| size(&file(name));
+    let (width, height) = (record["width"].as_u64().unwrap(), record["height"].as_u64().unwrap());
+    assert_eq!(side("rendition.jpg"), (width, height));
+    assert!(side("source.jpg").0 >= width);
+    let likeness = likeness(&file("source.mp4"), &file("rendition.mp4"), width, height);
+    assert!(likeness < SAME_PICTURE, "the evidence shows a rendition that is like its source to {likeness}");
+    assert!(get(&format!("{api}/{}/evidence.json", words(&record["id"]))).is_err());
+}
+
+fn words(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 #[test]

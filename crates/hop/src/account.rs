@@ -1,6 +1,6 @@
 //! A node's account: its key on its chain with its database, and the two ends of money that stand on them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +97,8 @@ pub struct Account {
     pub chain: Chain,
     /// The database.
     pub store: Store,
+    /// The folder that all is kept in.
+    pub data_dir: PathBuf,
     /// The first of the chain's endpoints, as configured.
     pub rpc_url: String,
     /// The secrets by which it samples what it is delivered.
@@ -137,6 +139,7 @@ impl Account {
             pen,
             chain,
             store,
+            data_dir: data_dir.to_owned(),
             rpc_url,
         })
     }
