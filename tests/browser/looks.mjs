@@ -78,6 +78,8 @@ try {
     ["stake", "/stake", "own"],
     ["operator", `/stake/${orchestrator}`, "delegation"],
     ["funds", "/funds", "lock"],
+    ["start", "/start", "guide"],
+    ["start-delegator", "/start?guide=delegator", "choose-again"],
   ]) {
     await go(path);
     await page.getByTestId(shown).first().waitFor();

@@ -168,6 +168,7 @@ try {
   /** Starts a node by what the screen says: the file with other ports, since many run on this machine, and the command. */
   async function launch(role, change) {
     const shown = page.locator(`[data-testid=launch][data-role=${role}]`);
+    await shown.getByTestId("launch-file").filter({ hasNotText: "..." }).waitFor();
     const command = await shown.getByTestId("launch-command").textContent();
     const port = await freePort();
     const file = (await shown.getByTestId("launch-file").textContent()).replace(/http_listen = .*/, `http_listen = "127.0.0.1:${port}"`);
@@ -200,7 +201,12 @@ try {
   // A GPU owner. Somebody's stream is live meanwhile, so that there is work.
   const { rtmp_url, keys } = await (await fetch(new URL("/api/v1/ingest", url))).json();
   publish(`${rtmp_url}/${keys[0].key}`, "somebody");
-  await page.goto(new URL("/start", url).href);
+  const { peers } = await (await fetch(new URL("/api/v1/node", url))).json();
+  const orchestrator = `${peers.find((p) => p.role === "orchestrator").url}/start`;
+  wallet.permitted = false; // each console is a site of its own to a wallet
+  await page.goto(orchestrator);
+  await page.locator("[data-guide=delegator]").waitFor();
+  saw("an orchestrator's console leads delegators, and says how to start the other roles");
   const gpu = await launch("transcoder");
   saw("the line on Overview", { text: await line(gpu, "visible") });
   await id("start-line").getByRole("link").click();
@@ -209,13 +215,17 @@ try {
   await line(gpu, "hidden");
 
   // An operator, whose wallet pays for a node with a key of its own.
-  await page.goto(`${gpu}/start`);
-  await page.getByTestId("account").waitFor();
+  wallet.permitted = false;
+  await page.goto(orchestrator);
+  await id("connect").click();
+  await id("wallet").click();
+  await id("account").waitFor();
   const rtmp = await freePort();
   const own = await launch("broadcaster", (file) => {
     expect(file.includes(`payer = "${account.account.address}"`), `the file does not name the wallet as its payer: ${file}`);
     return `${file}rtmp_listen = "127.0.0.1:${rtmp}"\n`;
   });
+  wallet.permitted = false;
   saw("the line on Overview", { text: await line(own, "visible") });
   await id("start-line").getByRole("link").click();
   await follow("broadcaster");

@@ -8,6 +8,8 @@ import type { Chain } from "../chain/facts";
 import { Guide } from "../start/guide";
 import { useBroadcasterSteps, useDelegatorSteps, useTranscoderSteps } from "../start/guides";
 import { launch } from "../start/launch";
+import { useSettings } from "../start/read";
+import { known } from "../start/steps";
 import "../start/start.css";
 import { CopyButton, Loaded, Panel } from "../ui";
 import { useChain } from "../wallet/provider";
@@ -61,8 +63,11 @@ function Closed() {
 function Elsewhere({ chain, role, own }: { chain: Chain; role: "transcoder" | "broadcaster"; own: NodeInfo }) {
   const net = useNet();
   const { address } = useConnection();
-  const orchestrator = own.role === "orchestrator" ? own.address : (net.nodes.find((n) => n.role === "orchestrator")?.info.data?.address ?? null);
+  const configured = known(useSettings())?.orchestrators[0];
+  const peer = net.nodes.find((n) => n.role === "orchestrator")?.info.data?.address;
+  const orchestrator = (own.role === "orchestrator" ? own.address : configured) ?? peer ?? null;
   const { file, text, command, console } = launch(role, chain.facts, orchestrator, role === "broadcaster" ? (address ?? null) : null);
+  const lacks = [...(chain.facts.rpc_url ? [] : ["your endpoint of the chain"]), ...(orchestrator ? [] : ["the address of an orchestrator, of those that Stake lists"])];
   const running = net.nodes.filter((n) => n.role === role && n.url !== "");
   return (
     <Panel title={TITLES[role]}>
@@ -71,7 +76,7 @@ function Elsewhere({ chain, role, own }: { chain: Chain; role: "transcoder" | "b
           The console of a {role} leads through this.{" "}
           {running.length > 0 && <>Of those that this node knows: {running.map((n, i) => <span key={n.url}>{i > 0 && ", "}<a href={`${n.url}/start`}>{n.name}</a></span>)}. </>}
           To run one of your own in this network, write this to <code>{file}</code>
-          {!orchestrator && ", with an orchestrator's address; Stake lists them"}:
+          {lacks.length > 0 && `, with ${lacks.join(" and ")}`}:
         </p>
         <pre data-testid="launch-file" tabIndex={0} aria-label={file}>{text}</pre>
         <p><CopyButton text={text} what={file} /></p>

@@ -83,15 +83,18 @@ export interface Wallet {
   mill: bigint | null;
 }
 
+/** Nodes call a chain by its number where it has no other name. */
+const called = ({ id, name }: Wallet["wanted"]) => (name === `chain ${id}` ? name : `chain ${id} (${name})`);
+
 /** `spare` says why no wallet is needed, where none is. */
 export function walletStep(wallet: Wallet, spare: string | null = null): Step {
   const judge = (): Judged => {
     const { address, chain, wanted } = wallet;
-    if (address && chain === wanted.id) return done(`${short(address)} on chain ${wanted.id} (${wanted.name}).`);
+    if (address && chain === wanted.id) return done(`${short(address)} on ${called(wanted)}.`);
     if (spare) return done(spare);
     if (wallet.connecting) return waiting("Connecting.");
     if (!address) return next("Connect the wallet that has your money. The page sees its address, never its key.", { do: "connect" });
-    return wrong(`The wallet is on chain ${chain ?? "unknown"}, and this network is on chain ${wanted.id} (${wanted.name}).`, { do: "switch" });
+    return wrong(`The wallet is on chain ${chain ?? "unknown"}, and this network is on ${called(wanted)}.`, { do: "switch" });
   };
   return { name: "wallet", title: "Connect a wallet", ...judge() };
 }
