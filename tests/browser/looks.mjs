@@ -79,7 +79,7 @@ try {
     ["operator", `/stake/${orchestrator}`, "delegation"],
     ["funds", "/funds", "lock"],
     ["start", "/start", "guide"],
-    ["start-delegator", "/start?guide=delegator", "choose-again"],
+    ["start-choose", `/start?guide=delegator&operator=${other}`, "choice"],
   ]) {
     await go(path);
     await page.getByTestId(shown).first().waitFor();

@@ -165,6 +165,14 @@ describe("the guide of a GPU owner", () => {
     expect(of(steps({ account: account({ bond: mill("50") }) }), "money")).toMatchObject({ state: "next", offers: [{ do: "send-mill", amount: mill("100") }] });
   });
 
+  test("bond: one that is smaller than the node's file asks for", () => {
+    const all = steps({ account: account({ bond: mill("100") }), connected: is(false), log: line("not registered yet", "register: the bond takes 50 MILL: send it MILL") });
+    expect(states(all)).toMatchObject({ money: "next", bond: "waiting", orchestrator: "waiting" });
+    expect(of(all, "money").offers).toEqual([{ do: "send-mill", to: NODE, amount: mill("50") }]);
+    expect(of(steps({ account: account({ bond: mill("100") }) }), "bond").state).toBe("done");
+    expect(of(steps({ log: line("not registered yet", "the bond takes 150 MILL: send it MILL") }), "bond").state).toBe("done");
+  });
+
   test("orchestrator: dialling, not listed, unreachable, lost", () => {
     const away = { connected: is(false) };
     expect(of(steps({ ...away, account: fresh }), "orchestrator")).toMatchObject({ state: "waiting", words: expect.stringContaining("once it is registered") });

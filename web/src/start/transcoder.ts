@@ -51,6 +51,8 @@ export interface TranscoderFacts {
 }
 
 const TRANSCODER = 2;
+/** What a node says in its log while it cannot register. */
+const UNREGISTERED = "not registered yet";
 /** Megapixels a second of a stream of 720p at 30 frames with the default ladder. */
 const USUAL = 47;
 const KINDS: Record<string, string> = { nvenc: "NVENC", x264: "the processor's cores, by x264" };
@@ -83,12 +85,20 @@ function wanted(account: Account, settings: Settings | undefined): bigint {
   return settings && settings.bond > account.least ? settings.bond : account.least;
 }
 
-const isBonded = (account: Account) => (account.roles & TRANSCODER) !== 0 && account.bond >= account.least;
+/**
+ * In the registry, and content with it. A node whose file asks for a larger bond than it has adds to it at its start, and says so while it
+ * cannot; a bond that was slashed later does not keep it from working.
+ */
+function isBonded(account: Account, { settings, log, now }: TranscoderFacts): boolean {
+  const { roles, bond, least } = account;
+  return (roles & TRANSCODER) !== 0 && bond >= least && (bond >= wanted(account, known(settings)) || !said(log, now, UNREGISTERED));
+}
 
-function moneyStep({ account, settings, wallet }: TranscoderFacts): Step {
+function moneyStep(facts: TranscoderFacts): Step {
+  const { account, settings, wallet } = facts;
   return step("money", "Money for the bond and for gas", [account], (a) => {
     const [bond, gas] = [wanted(a, known(settings)), gasMoney(a.gasPrice)];
-    if (isBonded(a)) return done(`Its bond is in the registry, and ${eth(a.coin)} are there for gas.`);
+    if (isBonded(a, facts)) return done(`Its bond is in the registry, and ${eth(a.coin)} are there for gas.`);
     const mill = bond > a.bond + a.mill ? bond - a.bond - a.mill : 0n;
     const coin = gas > a.coin * 2n ? gas - a.coin : 0n;
     if (mill === 0n && coin === 0n) return done(`The node's account has ${formatMill(a.mill)} and ${eth(a.coin)}.`);
@@ -105,12 +115,13 @@ function moneyStep({ account, settings, wallet }: TranscoderFacts): Step {
   });
 }
 
-function bondStep({ account, log, now }: TranscoderFacts, money: Step): Step {
+function bondStep(facts: TranscoderFacts, money: Step): Step {
+  const { account, log, now } = facts;
   return step("bond", "Bonded and registered", [account], (a) => {
-    if (isBonded(a)) return done(`${short(a.address)} is in the registry with ${formatMill(a.bond)}; it signs with its own key, so nothing else has to be allowed.`);
+    if (isBonded(a, facts)) return done(`${short(a.address)} is in the registry with ${formatMill(a.bond)}; it signs with its own key, so nothing else has to be allowed.`);
     if (a.stoppedUntil > a.now) return wrong(`The guardian of the contracts has stopped new bonds until ${moment(a.stoppedUntil, a.now)}. The node registers by itself after that.`);
     if (money.state !== "done") return waiting("The node registers by itself, within seconds of having the money.");
-    const why = said(log, now, "not registered yet");
+    const why = said(log, now, UNREGISTERED);
     // What it said before the money came is over.
     if (why && !/send it/.test(why)) return wrong(`The node cannot register: ${why}. It tries again every two seconds.`);
     if (a.unbonding > 0n) return waiting(`Its last bond, ${formatMill(a.unbonding)}, is on its way out. The node registers anew with what it has, within half a minute.`);
@@ -118,7 +129,8 @@ function bondStep({ account, log, now }: TranscoderFacts, money: Step): Step {
   });
 }
 
-function orchestratorStep({ connected, settings, listings, account, log, now }: TranscoderFacts): Step {
+function orchestratorStep(facts: TranscoderFacts): Step {
+  const { connected, settings, listings, account, log, now } = facts;
   return step("orchestrator", "An orchestrator is connected", [connected], (isConnected) => {
     const listed = known(listings)?.[0];
     const name = listed ? short(listed.address) : "its orchestrator";
@@ -127,7 +139,7 @@ function orchestratorStep({ connected, settings, listings, account, log, now }: 
       return wrong(`${listed.address} is no orchestrator of this network's registry. Ask its operator for the right address, put it into orchestrator, in [transcoder] of ${fileOf(known(settings), "transcoder")}, and start the node again.`);
     }
     const bonded = known(account);
-    if (!bonded || !isBonded(bonded)) return waiting("The node dials once it is registered. You need no open port: it dials out, by UDP.");
+    if (!bonded || !isBonded(bonded, facts)) return waiting("The node dials once it is registered. You need no open port: it dials out, by UDP.");
     const why = said(log, now, "no session with the orchestrator", "session with the orchestrator lost");
     return why ? wrong(`There is no session with ${name}: ${why}. The node tries again every few seconds.`) : waiting(`The node dials ${name}, by UDP.`);
   });
