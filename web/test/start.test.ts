@@ -260,6 +260,7 @@ describe("the guide of a broadcaster's operator", () => {
     expect(of(steps({ spending: spend(own), wallet: { ...wallet, coin: 0n } }), "lock").state).toBe("wrong");
     const rich = spend({ ...own, coin: parseEther("1") });
     expect(of(steps({ spending: rich }), "lock").state).toBe("waiting");
+    expect(of(steps({ spending: rich, log: line("cannot use an orchestrator", "fund: lack of funds (0) for max fee (20)") }), "lock").state).toBe("waiting");
     expect(of(steps({ spending: rich, log: line("cannot use an orchestrator", "gas is too dear") }), "lock")).toMatchObject({ state: "wrong", words: expect.stringContaining("gas is too dear") });
   });
 

@@ -3,7 +3,7 @@ import type { Address } from "viem";
 import type { Ingest, Segment, Stream, Tickets } from "../api";
 import { moment } from "../chain/refusal";
 import { count, formatBitrate, formatCodec, formatFps, short } from "../format";
-import { done, eth, fileOf, gasMoney, inOrder, type Judged, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
+import { done, eth, fileOf, gasMoney, inOrder, isPoverty, type Judged, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
 import type { Listing } from "./transcoder";
 
 /** A stream key that was made, as GET /api/v1/keys lists it. */
@@ -83,7 +83,7 @@ function lockStep({ settings, spending, wallet, log, now }: BroadcasterFacts): S
       return next(`The node pays from an account of its own, ${short(s.node)}, whose key stays on its machine. It lacks ${eth(coin)} for its lock and for gas.`, { do: "send-coin", to: s.node, amount: coin });
     }
     const why = said(log, now, "cannot use an orchestrator", "the lock for an orchestrator could not be filled");
-    return why && !/send it/.test(why) ? wrong(`The node cannot lock it: ${why}. It tries again every few seconds.`) : waiting("The node has the money, and locks it by itself within seconds.");
+    return why && !isPoverty(why) ? wrong(`The node cannot lock it: ${why}. It tries again every few seconds.`) : waiting("The node has the money, and locks it by itself within seconds.");
   });
 }
 

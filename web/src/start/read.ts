@@ -14,7 +14,8 @@ import type { Spending, StreamKey } from "./broadcaster";
 import type { Line, Settings, Told, Wallet } from "./steps";
 import type { Account, Devices, Listing } from "./transcoder";
 
-const LIVE_MS = 1_000;
+/** The frame asks for most of this each second; what it does not ask for comes like this. */
+const LIVE_MS = 2_000;
 const CHAIN_MS = 4_000;
 /** What changes only when somebody does something, or the node starts anew. */
 const SLOW_MS = 5_000;

@@ -106,14 +106,17 @@ export interface Line {
   why: string;
 }
 
-/** What is said in the log longer ago than this is over: nodes try again every few seconds, and say so each time. */
-const RECENT_MS = 30_000;
+/** What is said in the log longer ago than this is over: nodes try again every ten seconds at least, and say so each time. */
+const RECENT_MS = 15_000;
 
 /** The reason in the newest line of these, if it was just said. */
 export function said(log: Told<Line[]>, now: number, ...messages: string[]): string | null {
   const line = (known(log) ?? []).findLast((l) => messages.includes(l.message));
   return line && now - line.at < RECENT_MS ? line.why || line.message : null;
 }
+
+/** Whether a reason is the lack of money: once that is there, what was said before is over. */
+export const isPoverty = (why: string) => /send it|lack of funds|insufficient funds/.test(why);
 
 /** What the node was configured with, of what the guides ask. */
 export interface Settings {

@@ -3,7 +3,7 @@ import type { Address } from "viem";
 import type { Segment, Tickets } from "../api";
 import { moment } from "../chain/refusal";
 import { count, formatEth, formatMill, grouped, short } from "../format";
-import { done, eth, fileOf, gasMoney, inOrder, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
+import { done, eth, fileOf, gasMoney, inOrder, isPoverty, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
 
 /** What GET /api/v1/devices says. */
 export interface Devices {
@@ -122,8 +122,7 @@ function bondStep(facts: TranscoderFacts, money: Step): Step {
     if (a.stoppedUntil > a.now) return wrong(`The guardian of the contracts has stopped new bonds until ${moment(a.stoppedUntil, a.now)}. The node registers by itself after that.`);
     if (money.state !== "done") return waiting("The node registers by itself, within seconds of having the money.");
     const why = said(log, now, UNREGISTERED);
-    // What it said before the money came is over.
-    if (why && !/send it/.test(why)) return wrong(`The node cannot register: ${why}. It tries again every two seconds.`);
+    if (why && !isPoverty(why)) return wrong(`The node cannot register: ${why}. It tries again every two seconds.`);
     if (a.unbonding > 0n) return waiting(`Its last bond, ${formatMill(a.unbonding)}, is on its way out. The node registers anew with what it has, within half a minute.`);
     return waiting("The node registers by itself, within seconds.");
   });
