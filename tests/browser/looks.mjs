@@ -78,6 +78,8 @@ try {
     ["stake", "/stake", "own"],
     ["operator", `/stake/${orchestrator}`, "delegation"],
     ["funds", "/funds", "lock"],
+    ["start", "/start", "guide"],
+    ["start-choose", `/start?guide=delegator&operator=${other}`, "choice"],
   ]) {
     await go(path);
     await page.getByTestId(shown).first().waitFor();

@@ -4,22 +4,29 @@ use crate::network::Network;
 use crate::process::output;
 use std::process::Command;
 
-/// Runs a script of `tests/browser` at the console of a network with this source, and says what it saw. Pictures go into the folder that
-/// `MILLRACE_SHOTS` names.
-fn at_the_console(script: &str, source: &str) -> String {
-    let network = Network::start(&["--source", source]);
+/// Runs a script of `tests/browser` at the console of a network started with these flags, and says what it saw. Pictures go into the
+/// folder that `MILLRACE_SHOTS` names.
+fn at_the_console(script: &str, flags: &[&str]) -> String {
+    let network = Network::start(flags);
     let script = format!("{}/tests/browser/{script}", env!("CARGO_MANIFEST_DIR"));
-    let told = output(Command::new("node").args([&script, &network.ready.console_url])).unwrap();
+    let program = env!("CARGO_BIN_EXE_millrace");
+    let told = output(Command::new("node").args([&script, &network.ready.console_url, program])).unwrap();
     network.assert_well();
     String::from_utf8_lossy(&told.stdout).into_owned()
 }
 
 #[test]
 fn a_wallet_stakes_and_funds_and_is_told_what_goes_wrong() {
-    println!("{}", at_the_console("stake.mjs", "none"));
+    println!("{}", at_the_console("stake.mjs", &["--source", "none"]));
 }
 
 #[test]
 fn every_screen_can_be_read_and_reached_in_light_and_dark_wide_and_narrow() {
-    println!("{}", at_the_console("looks.mjs", "demo"));
+    println!("{}", at_the_console("looks.mjs", &["--source", "demo"]));
+}
+
+#[test]
+fn each_guide_leads_from_nothing_to_finished_by_what_its_screen_says() {
+    // The transcoder that a guide leads to has all the work, so that its first segment comes soon.
+    println!("{}", at_the_console("start.mjs", &["--source", "none", "--transcoders", "0"]));
 }

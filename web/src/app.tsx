@@ -28,6 +28,7 @@ const PAGES = [
   { to: "/earnings", name: "Earnings" },
   { to: "/stake", name: "Stake" },
   { to: "/funds", name: "Funds" },
+  { to: "/start", name: "Get started" },
 ] as const;
 
 export function App() {

@@ -9,6 +9,7 @@ import { StreamPage, StreamsPage } from "./pages/streams";
 import { Panel } from "./ui";
 import { FundsPage } from "./pages/funds";
 import { StakePage } from "./pages/stake";
+import { StartPage, startSearch } from "./pages/start";
 
 const root = createRootRoute({ component: App, notFoundComponent: Nowhere, errorComponent: Broken });
 const at = <P extends string>(path: P, component: () => React.ReactNode) => createRoute({ getParentRoute: () => root, path, component });
@@ -19,6 +20,10 @@ function StreamOf() {
 function StakeOf() {
   return <StakePage node={staker.useParams().node} />;
 }
+function StartOf() {
+  return <StartPage {...start.useSearch()} />;
+}
+const start = createRoute({ getParentRoute: () => root, path: "/start", component: StartOf, validateSearch: startSearch });
 const stream = createRoute({ getParentRoute: () => root, path: "/streams/$id", component: StreamOf });
 const staker = createRoute({ getParentRoute: () => root, path: "/stake/$node", component: StakeOf });
 
@@ -33,6 +38,7 @@ export const router = createRouter({
     at("/stake", () => <StakePage node={null} />),
     staker,
     at("/funds", FundsPage),
+    start,
   ]),
   scrollRestoration: true,
 });

@@ -8,6 +8,7 @@ import type { Network } from "../network";
 import { Nodes } from "../nodes";
 import { Publish } from "../publish";
 import { Segments } from "../segments";
+import { StartLine } from "../start/line";
 import { StreamList } from "../streams";
 import { Chip, Fact, Now, Panel } from "../ui";
 import { health, ready } from "../words";
@@ -22,6 +23,7 @@ export function Overview() {
   const segments = net.segments.state === "ready" ? { ...net.segments, data: net.segments.data.slice(0, SEGMENTS) } : net.segments;
   return (
     <>
+      <StartLine />
       <Alerts net={net} />
       <div className="columns">
         <div className="column">
