@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Transcoder;
+use crate::load::Load;
 
 fn routes() -> OpenApiRouter<Arc<Transcoder>> {
     OpenApiRouter::new().routes(routes!(devices))
@@ -48,10 +49,12 @@ struct OwnDevice {
     in_use: u32,
     /// Streams that it serves now.
     sessions: u32,
+    /// How busy it is; none before its process has said.
+    load: Option<Load>,
 }
 
-impl From<Device> for OwnDevice {
-    fn from(device: Device) -> Self {
+impl OwnDevice {
+    fn new(device: Device, load: Option<Load>) -> Self {
         Self {
             name: device.name,
             kind: device.kind.to_string(),
@@ -59,6 +62,7 @@ impl From<Device> for OwnDevice {
             megapixels_per_second: device.megapixels_per_second,
             in_use: device.in_use,
             sessions: device.sessions,
+            load,
         }
     }
 }
@@ -88,8 +92,9 @@ async fn devices(State(node): State<Arc<Transcoder>>) -> Json<DevicesView> {
             last_end: process.last_end,
         }
     });
+    let load = node.devices.iter().map(|gpu| gpu.worker.status().load);
     Json(DevicesView {
-        devices: status.devices.into_iter().map(OwnDevice::from).collect(),
+        devices: status.devices.into_iter().zip(load).map(|(device, load)| OwnDevice::new(device, load)).collect(),
         draining: status.draining,
         processes: processes.collect(),
     })

@@ -1,12 +1,13 @@
 //! The transcoder: it lends its devices to an orchestrator, and is paid segment by segment.
 //!
 //! [`session`]: the connection. [`segment`]: the way of one segment. [`supervisor`] and [`worker`]: the process that each
-//! device is. [`devices`]: what is here and how fast it is.
+//! device is. [`devices`]: what is here and how fast it is. [`load`]: how busy it is.
 
 pub mod api;
 pub mod config;
 pub mod devices;
 mod lie;
+pub mod load;
 mod segment;
 mod session;
 pub mod supervisor;

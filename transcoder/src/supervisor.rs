@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::load::Load;
 use crate::worker::StreamId;
 
 /// Events of one segment that may wait for their reader: a segment of 4 s in 200 ms parts makes 26 for each of 8 renditions.
@@ -110,6 +111,8 @@ pub struct Status {
     pub restarts: u32,
     /// Why it last ended.
     pub last_end: Option<String>,
+    /// How busy its device is; none before it has said.
+    pub load: Option<Load>,
 }
 
 /// Why a worker took nothing.

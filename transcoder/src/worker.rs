@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, info};
 
 use crate::devices::{self, DeviceSpec};
+use crate::load::{self, Load, Meter};
 
 /// Longest message in bytes: the longest part, and its frame.
 pub const MAX_MESSAGE: usize = millrace_media::cmaf::MAX_PART + 64 * 1024;
@@ -122,6 +123,8 @@ pub enum Event {
     Calibrated(Result<u32, String>),
     /// The answer to a ping.
     Pong(u64),
+    /// How busy the device is, every [`load::INTERVAL`].
+    Load(Load),
 }
 
 /// Why a worker ended other than by the end of its input.
@@ -158,6 +161,9 @@ where
     }
     events.send(&Event::Ready)?;
     info!(%device, "worker ready");
+    // Beside the reading loop too: a driver may take its time.
+    let (encoder, told) = (device.encoder.clone(), events.clone());
+    std::thread::Builder::new().name("load".to_owned()).spawn(move || tell_load(&encoder, &told))?;
     let mut streams = Streams { device, events: &events, threads: HashMap::new(), jobs: HashMap::new() };
     while let Some(command) = read(&mut input)? {
         match command {
@@ -179,6 +185,17 @@ where
     }
     debug!(%device, "input ended");
     Ok(())
+}
+
+/// Tells the device's load for as long as anybody listens.
+fn tell_load(encoder: &EncoderKind, events: &Events<impl Write>) {
+    let Some(mut meter) = Meter::of(encoder) else { return };
+    loop {
+        std::thread::sleep(load::INTERVAL);
+        if events.send(&Event::Load(meter.read())).is_err() {
+            return;
+        }
+    }
 }
 
 /// Reads one message, or `None` where the pipe ends between two.

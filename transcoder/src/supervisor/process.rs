@@ -110,6 +110,8 @@ async fn live(
                     }
                     info!(pid = child.id(), program = %launch.program.display(), "worker process ready");
                 }
+                // No sign of life: it comes from beside the loop that may hang.
+                Some(Event::Load(load)) => report.send_modify(|status| status.load = Some(load)),
                 Some(Event::Unusable(reason)) => break format!("its device does not work: {reason}"),
                 Some(event) => {
                     last_heard = Instant::now();
@@ -277,7 +279,7 @@ impl Table {
                 }
                 return;
             }
-            Event::Ready | Event::Unusable(_) | Event::Pong(_) => return,
+            Event::Ready | Event::Unusable(_) | Event::Pong(_) | Event::Load(_) => return,
         };
         // Events of a segment that was given up may still come.
         let Some(entry) = self.entries.get(&job) else { return };
