@@ -23,6 +23,6 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/api": node, "/live": node, "/recordings": node } },
+  server: { proxy: { "/api": node, "/live": node, "^/recordings/.": node } },
   test: { include: ["test/**/*.test.{ts,tsx}"] },
 });

@@ -8,8 +8,8 @@ import { grouped } from "./format";
 import { type Purse, usePurse } from "./funds/read";
 import mark from "./mark.svg?raw";
 import { namesOf, type Network, useNetwork } from "./network";
-import { SessionProvider } from "./session/session";
-import { SessionButton } from "./session/sign-in";
+import { useSession } from "./session/session";
+import { SessionButton, SignIn } from "./session/sign-in";
 import { Ago, Chip, Now, useClock } from "./ui";
 import { AccountButton } from "./wallet/account";
 import { PendingBar } from "./wallet/pending";
@@ -51,7 +51,8 @@ export function App() {
   const now = useClock();
   const [open, { toggle, close }] = useDisclosure(false);
   const path = useRouterState({ select: (s) => s.location.pathname });
-  const net = useNetwork(path === "/log");
+  const { session, recheck } = useSession();
+  const net = useNetwork(session?.can_read ?? true, path === "/log");
   const { chain } = useChain();
   const purse = usePurse(chain, net.root.data?.address, namesOf(net.nodes));
   const narrow = useMediaQuery("(max-width: 47.99em)") ?? false;
@@ -59,6 +60,12 @@ export function App() {
   const page = PAGES.findLast((p) => path === p.to || path.startsWith(`${p.to}/`)) ?? OVERVIEW;
   const { name, role } = net.root.data ?? {};
 
+  const life = net.root.data?.started_at;
+  const known = useRef(life);
+  useEffect(() => {
+    if (known.current !== undefined && known.current !== life) recheck();
+    known.current = life;
+  }, [life, recheck]);
   useEffect(() => {
     document.title = [page.name, name, "Millrace"].filter(Boolean).join(" · ");
   }, [page.name, name]);
@@ -66,7 +73,7 @@ export function App() {
   return (
     <Now value={now}>
       <Context value={{ net, purse }}>
-        <SessionProvider>
+        <SignIn />
         <a className="skip" href="#main" onClick={() => main.current?.focus()}>
           Skip to the page
         </a>
@@ -98,7 +105,6 @@ export function App() {
             <Outlet />
           </AppShell.Main>
         </AppShell>
-      </SessionProvider>
       </Context>
     </Now>
   );

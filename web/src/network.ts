@@ -77,12 +77,12 @@ export function isClosed(error: Error | null | undefined): boolean {
   return error instanceof ApiError && (error.status === 401 || error.status === 403);
 }
 
-/** The whole network as this page sees it, with the lines of its own node's log where they are looked at. Peers are followed for two hops: from
- * any role that reaches all of them. */
-export function useNetwork(log: boolean): Network {
+/** The whole network as this page sees it, with the lines of its own node's log where they are looked at. Peers are followed for two hops, from
+ * any role that reaches all of them; a stranger follows none, as their addresses are those of the node's own machine. */
+export function useNetwork(known: boolean, log: boolean): Network {
   const own = useAnswers<NodeInfo>("node", NODE, [""], NODE_MS);
   const root = own[0]!;
-  const near = unseen(root.data?.peers ?? [], []);
+  const near = known ? unseen(root.data?.peers ?? [], []) : [];
   const nearAnswers = useAnswers<NodeInfo>("node", NODE, near.slice(0, MAX_NODES - 1).map((p) => p.url), NODE_MS);
   const far = unseen(nearAnswers.flatMap((a) => a.data?.peers ?? []), near);
   const farAnswers = useAnswers<NodeInfo>("node", NODE, far.slice(0, Math.max(0, MAX_NODES - 1 - near.length)).map((p) => p.url), NODE_MS);
@@ -100,8 +100,9 @@ export function useNetwork(log: boolean): Network {
   const orchestrators = of("orchestrator");
   // The orchestrator verified the segments; without one, the node that served the page shows its own log.
   const loggers = orchestrators.length > 0 ? orchestrators : nodes.filter((n) => n.url === "" && n.info.data);
-  const known = of("broadcaster", "orchestrator", "transcoder");
-  const told = useEvents(known.filter((n) => n.info.data).map(({ url, role }) => ({ url, topics: [...topicsOf(role), ...(log && url === "" ? [LOG_KEY] : [])] })));
+  const all = of("broadcaster", "orchestrator", "transcoder");
+  const told = useEvents((known ? all : []).filter((n) => n.info.data).map(({ url, role }) => ({ url, topics: [...topicsOf(role), ...(log && url === "" ? [LOG_KEY] : [])] })));
+  const transcoders = merge(orchestrators, useAnswers<Transcoder[]>("transcoders", TRANSCODERS, urls(orchestrators), POLL_MS, told), root);
 
   return {
     root,
@@ -109,9 +110,9 @@ export function useNetwork(log: boolean): Network {
     unasked: near.length + far.length - nearAnswers.length - farAnswers.length,
     streams: merge(broadcasters, useAnswers<Stream[]>("streams", STREAMS, urls(broadcasters), POLL_MS, told), root),
     ingest: merge(broadcasters, useAnswers<Ingest>("ingest", INGEST, urls(broadcasters), SLOW_MS), root),
-    transcoders: merge(orchestrators, useAnswers<Transcoder[]>("transcoders", TRANSCODERS, urls(orchestrators), POLL_MS, told), root),
+    transcoders: known ? transcoders : { state: "closed" },
     segments: latest(merge(loggers, useAnswers<Segment[]>("segments", SEGMENTS, urls(loggers), POLL_MS, told), root)),
-    tickets: merge(known, useAnswers<Tickets>("tickets", TICKETS, urls(known), POLL_MS, told), root),
+    tickets: merge(all, useAnswers<Tickets>("tickets", TICKETS, urls(all), POLL_MS, told), root),
   };
 }
 

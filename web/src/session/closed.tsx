@@ -8,7 +8,7 @@ export function Closed({ what = "This" }: { what?: string }) {
     <div className="note" data-testid="closed">
       {what} is not for the public. {session?.who === "machine" ? "This token may not read it: it takes one of the role operate." : "Sign in with a wallet that owns the node, or open the console on the node's own machine."}{" "}
       {session?.who !== "machine" && (
-        <button type="button" className="button" onClick={ask}>
+        <button type="button" className="button" onClick={() => ask()}>
           Sign in
         </button>
       )}
@@ -23,7 +23,7 @@ export function OwnersOnly({ what }: { what: string }) {
   return (
     <div className="note" data-testid="owners-only">
       {what} is for the node's owners.{" "}
-      <button type="button" className="button" onClick={ask}>
+      <button type="button" className="button" onClick={() => ask()}>
         Sign in
       </button>
     </div>

@@ -1,10 +1,9 @@
-// The session of this page: who one is, changes in its name, and the dialog by which one signs in.
+// The session of this page: who one is, and changes in its name.
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useMemo, useState } from "react";
 import { ApiError, change } from "../api";
 import type { Shape } from "../shapes";
 import { readSession, type Session, signOut } from "./api";
-import { SignIn } from "./sign-in";
 
 const KEY = ["session"];
 /** A session may end elsewhere: by a restart of the node, or in another tab. */
@@ -18,9 +17,12 @@ export interface Sessions {
   session: Session | null;
   /** It ended by itself, in this page's lifetime. */
   expired: boolean;
-  /** Opens the dialog. */
-  ask: () => void;
+  /** Whether the dialog is open. */
+  asking: boolean;
+  ask: (open?: boolean) => void;
   opened: (session: Session) => void;
+  /** Asks the node anew: another life of it knows no session of the one before. */
+  recheck: () => void;
   leave: () => Promise<void>;
   /** Changes something at this node; rejects with an `ApiError`. */
   change: <T>(method: "POST" | "DELETE", path: string, body: object | null, shape: Shape<T> | null) => Promise<T>;
@@ -66,12 +68,14 @@ export function SessionProvider({ children }: { children: ReactNode }) {
     return {
       session,
       expired,
-      ask: () => setAsking(true),
+      asking,
+      ask: (open = true) => setAsking(open),
       opened: (now) => {
         setExpired(false);
         setAsking(false);
         anew(now);
       },
+      recheck: () => void cache.invalidateQueries({ queryKey: KEY }),
       leave: async () => {
         await signOut(session?.csrf ?? null);
         setExpired(false);
@@ -90,12 +94,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
         }
       },
     };
-  }, [session, expired, cache]);
+  }, [session, expired, asking, cache]);
 
-  return (
-    <SessionContext value={value}>
-      {children}
-      <SignIn opened={asking} close={() => setAsking(false)} />
-    </SessionContext>
-  );
+  return <SessionContext value={value}>{children}</SessionContext>;
 }

@@ -16,19 +16,20 @@ export function SessionButton() {
   if (!session || !chain) return null;
   const owner = session.who === "owner";
   return (
-    <button type="button" className="button account" data-testid="session" data-who={session.who} aria-haspopup="dialog" onClick={ask}>
+    <button type="button" className="button account" data-testid="session" data-who={session.who} aria-haspopup="dialog" onClick={() => ask()}>
       {owner ? "Owner" : session.who === "machine" ? `Token ${session.name ?? ""}` : expired ? "Sign in again" : "Sign in"}
       {owner && session.address && <span className="dim wide"> {short(session.address)}</span>}
     </button>
   );
 }
 
-export function SignIn({ opened, close }: { opened: boolean; close: () => void }) {
-  const { session } = useSession();
+export function SignIn() {
+  const { session, asking, ask } = useSession();
+  const close = () => ask(false);
   const { chain } = useChain();
   const owner = session?.who === "owner";
   return (
-    <Dialog title={owner ? "Signed in as owner" : "Sign in to this node"} opened={opened} close={close}>
+    <Dialog title={owner ? "Signed in as owner" : "Sign in to this node"} opened={asking} close={close}>
       {owner ? <In close={close} /> : chain ? <Out /> : <div className="note">This node has not said yet which chain it is on. Wait a moment.</div>}
     </Dialog>
   );
