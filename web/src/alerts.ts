@@ -39,10 +39,10 @@ export function alerts(net: Network, purse: Purse | null, now: number): Alert[] 
   }
 
   // What is not for everybody is not missing.
-  if (net.streams.state !== "closed" && node) {
+  if (net.streams.state !== "closed" && node && (node.role !== "transcoder" || hasOrchestrator(net))) {
     const workers = ready(net.transcoders).map((t) => t.item);
     const able = workers.filter((t) => t.state === "ready" || t.state === "working");
-    if (!net.nodes.some((n) => n.role === "orchestrator")) bad("No orchestrator is known to this node", "Name one under node.peers", "/config");
+    if (!hasOrchestrator(net)) bad("No orchestrator is known to this node", "Name one under node.peers", "/config");
     else if (net.transcoders.state === "ready" && able.length === 0) bad("No transcoder is ready", "Start one: millrace transcoder", "/nodes");
     for (const t of workers) {
       if (t.state === "suspended") warn(`Transcoder ${t.name} is suspended`, t.suspended?.reason ?? "Its page says why", "/nodes");
@@ -84,5 +84,8 @@ export function lasts(net: Network, purse: Purse, now: number): { ms: number; fu
   const ms = (funds * 86_400_000n) / aDay;
   return { ms: Number(ms < 0n ? 0n : ms), funds, aDay };
 }
+
+/** A transcoder's console sees its orchestrator only where its owner has listed it. */
+export const hasOrchestrator = (net: Network) => net.nodes.some((n) => n.role === "orchestrator");
 
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);

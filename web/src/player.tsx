@@ -63,7 +63,7 @@ export function Player({ url, name, live, gone = "The stream has ended and its s
         )}
       </div>
       <dl className="facts figures">
-        <Fact name="Behind live"><span className="num">{formatSeconds(p.latency)}</span></Fact>
+        {live && <Fact name="Behind live"><span className="num">{formatSeconds(p.latency)}</span></Fact>}
         <Fact name="Buffered"><span className="num">{formatSeconds(p.buffer)}</span></Fact>
         <Fact name="Stalls"><span className="num">{p.stalls === 0 ? "none" : `${p.stalls}, ${formatMs(p.stalledMs)}`}</span></Fact>
         <Fact name="Dropped"><span className="num">{p.current ? count(p.dropped, "frame") : NONE}</span></Fact>

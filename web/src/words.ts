@@ -1,5 +1,5 @@
 // Judgements in words: how the network does, and what states and results mean. Pure.
-import { alerts, RECENT_MS } from "./alerts";
+import { alerts, hasOrchestrator, RECENT_MS } from "./alerts";
 import type { Segment, TicketState, Transcoder } from "./api";
 import { count } from "./format";
 import type { Purse } from "./funds/read";
@@ -22,6 +22,8 @@ export function health(net: Network, now: number, purse: Purse | null = null): H
   const [worst] = found;
   if (worst) return { tone: worst.tone, text: worst.text, details: found.map((alert) => alert.text) };
   if (net.streams.state === "closed") return one("idle", "This node answers; how it does is for its owners");
+
+  if (!hasOrchestrator(net)) return one("idle", "This node answers; its orchestrator is not among node.peers");
 
   const live = ready(net.streams).filter((s) => s.item.state === "live");
   const able = ready(net.transcoders).filter((t) => t.item.state === "ready" || t.item.state === "working");

@@ -149,7 +149,7 @@ export function stretch(from: string, to: string, length: number): { from: numbe
 function Clip({ recording: r, folder, playback }: { recording: Recording; folder: string; playback: Playback | null }) {
   const length = r.duration_ms / 1000;
   const [from, setFrom] = useState("0:00");
-  const [to, setTo] = useState(() => formatClock(Math.min(60, Math.ceil(length))));
+  const [to, setTo] = useState(() => formatClock(Math.max(1, Math.min(60, length))));
   const [rendition, setRendition] = useState("");
   const found = stretch(from, to, length);
   const wrong = (at: "from" | "to") => ("problem" in found && found.at === at ? found.problem : null);

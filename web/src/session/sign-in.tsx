@@ -18,7 +18,6 @@ export function SessionButton() {
   return (
     <button type="button" className="button account" data-testid="session" data-who={session.who} aria-haspopup="dialog" onClick={() => ask()}>
       {owner ? "Owner" : session.who === "machine" ? `Token ${session.name ?? ""}` : expired ? "Sign in again" : "Sign in"}
-      {owner && session.address && <span className="dim wide"> {short(session.address)}</span>}
     </button>
   );
 }
