@@ -72,12 +72,16 @@ try {
   const deep = page.url();
   for (const [name, path, shown] of [
     ["streams", "/streams", "stream-row"],
+    ["keys", "/keys", "owners-only"],
+    ["recordings", "/recordings", "no-recording"],
     ["segments", "/segments", "segment-row"],
     ["nodes", "/nodes", "transcoder-row"],
-    ["earnings", "/earnings", "money-row"],
+    ["earnings", "/earnings", "ledger-row"],
     ["stake", "/stake", "own"],
     ["operator", `/stake/${orchestrator}`, "delegation"],
     ["funds", "/funds", "lock"],
+    ["log", "/log", "log-line"],
+    ["config", "/config", "setting"],
   ]) {
     await go(path);
     await page.getByTestId(shown).first().waitFor();

@@ -64,7 +64,7 @@ export function RecordingTable({ recordings, picked, pick, deleted }: { recordin
   const { session, change } = useSession();
   const may = session !== null && (session.can_operate || session.who === "this_machine");
   return (
-    <Loaded load={recordings} empty="There is no recording. A broadcaster records where broadcaster.recording names a folder or a bucket, and broadcaster.record says which streams.">
+    <Loaded load={recordings} empty={<span data-testid="no-recording">There is no recording. A broadcaster records where broadcaster.recording names a folder or a bucket, and broadcaster.record says which streams.</span>}>
       {(items) => (
         <Scroll label="Table of recordings">
           <table className="table cards">
