@@ -116,11 +116,16 @@ export function useNetwork(known: boolean, log: boolean): Network {
   };
 }
 
-/** A list of this node's own that is no part of the network: asked for `every` so many milliseconds, or never by itself. */
-export function useOwn<T>(path: string, shape: Shape<T[]>, every: number | false): Load<T[]> {
+/** A list of this node's own that is no part of the network, asked for `every` so many milliseconds. A node without the call, as one that does
+ * not record, has nothing to list. */
+export function useOwn<T>(path: string, shape: Shape<T[]>, every: number): Load<T[]> {
   const { data, error } = useQuery({
     queryKey: ["", path],
-    queryFn: ({ signal }) => get<T[]>("", path, shape, signal),
+    queryFn: ({ signal }) =>
+      get<T[]>("", path, shape, signal).catch((error: unknown): T[] => {
+        if (error instanceof ApiError && error.status === 404) return [];
+        throw error;
+      }),
     refetchInterval: (query) => (isClosed(query.state.error) ? CLOSED_MS : query.state.status === "error" ? RETRY_MS : every),
   });
   if (isClosed(error)) return { state: "closed" };
