@@ -168,8 +168,16 @@ try {
   await look(page, "log");
   await page.keyboard.press("p");
   await id("log-state").getByText("following").waitFor();
-  const before = await id("log-line").count();
-  saw("the log", { lines: before });
+  // What is said now comes by itself, and by no question of the page's.
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  const { csrf } = await (await context.request.get(new URL("/api/v1/session", url).href)).json();
+  const second = await context.request.post(new URL("/api/v1/keys", url).href, { data: { name: `${name}-b` }, headers: { "x-csrf-token": csrf } });
+  const told = (await second.json()).id;
+  await page.locator("[data-testid=log-line]", { hasText: told }).waitFor();
+  const polled = asked.filter((path) => /\/(streams|segments|tickets|transcoders)$/.test(path));
+  expect(polled.length === 0, `the page asks for what is told: ${polled}`);
+  saw("the log goes on by itself", { lines: await id("log-line").count(), asked: asked.length });
   await go("/config");
   await page.locator("input[data-testid=config-filter], [data-testid=config-filter] input").fill("node.name");
   await page.locator("[data-testid=setting][data-key='node.name'][data-origin=file]").waitFor();
@@ -225,6 +233,7 @@ try {
   saw("it drains", { stage: await id("draining").getAttribute("data-stage") });
   await page.locator("[data-testid=draining][data-stage=back]").waitFor({ timeout: ENDED_MS });
   await who("this_machine");
+  await id("session").getByText("Sign in again").waitFor();
   saw("it has drained and is back, and its sessions are over");
 
   settle();
