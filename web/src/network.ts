@@ -51,6 +51,8 @@ export type Load<T> = { state: "loading" } | { state: "closed" } | { state: "fai
 export interface Network {
   root: Answer<NodeInfo>;
   nodes: Seen[];
+  /** Whether this page's own node tells what changes by itself. */
+  told: boolean;
   /** Nodes that are known of but not asked. */
   unasked: number;
   streams: Load<From<Stream>[]>;
@@ -107,6 +109,7 @@ export function useNetwork(known: boolean, log: boolean): Network {
   return {
     root,
     nodes,
+    told: told.has(""),
     unasked: near.length + far.length - nearAnswers.length - farAnswers.length,
     streams: merge(broadcasters, useAnswers<Stream[]>("streams", STREAMS, urls(broadcasters), POLL_MS, told), root),
     ingest: merge(broadcasters, useAnswers<Ingest>("ingest", INGEST, urls(broadcasters), SLOW_MS), root),

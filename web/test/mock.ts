@@ -100,6 +100,7 @@ export function network(change: Partial<Network> = {}): Network {
   return {
     root: weir.info,
     nodes: [weir, sluice, wheel],
+    told: true,
     unasked: 0,
     streams: loaded(weir, stream),
     ingest: loaded(weir, { rtmp_url: "rtmp://127.0.0.1:1935/live", rtmps_url: "rtmps://127.0.0.1:1936/live", srt_url: "srt://127.0.0.1:8890", whip_path: "/whip", keys: [{ name: "demo", key: "secret-key" }] }),

@@ -1,22 +1,23 @@
 // The node's log as it is written: followed or held, filtered, copied.
 import { NativeSelect, TextInput } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef, useState } from "react";
-import type { LogLine } from "../api";
+import { get, type LogLine, sorry } from "../api";
+import { useNet } from "../app";
 import { formatAbsolute } from "../format";
 import { asText, fieldsOf, LEVEL_TONE, LEVELS, LOG_KEY, MOST_LINES, select } from "../live/log";
-import { get, sorry } from "../api";
 import { isClosed } from "../network";
-import { useQuery } from "@tanstack/react-query";
 import { Closed } from "../session/closed";
 import { LOG } from "../shapes";
 import { Chip, CopyButton, Panel, Skeleton } from "../ui";
 
-/** Events bring what is new; this is for a node whose events do not come, and mends what they missed. */
-const POLL_MS = 5_000;
+/** Of a node whose events do not come. */
+const POLL_MS = 3_000;
 
 export function LogPage() {
-  const query = useQuery({ queryKey: ["", LOG_KEY], queryFn: ({ signal }) => get<LogLine[]>("", `log?limit=${MOST_LINES}`, LOG, signal), refetchInterval: POLL_MS });
+  const { told } = useNet();
+  const query = useQuery({ queryKey: ["", LOG_KEY], queryFn: ({ signal }) => get<LogLine[]>("", `log?limit=${MOST_LINES}`, LOG, signal), refetchInterval: told ? false : POLL_MS });
   return (
     <Panel title="Log" className="log-panel">
       {isClosed(query.error) ? (
