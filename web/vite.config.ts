@@ -23,6 +23,6 @@ export default defineConfig({
       },
     },
   },
-  server: { proxy: { "/api": node, "/live": node, "/readyz": node } },
+  server: { proxy: { "/api": node, "/live": node, "/readyz": node, "^/recordings/.": node } },
   test: { include: ["test/**/*.test.{ts,tsx}"] },
 });

@@ -63,6 +63,7 @@ export async function install(context, net, signer, name = "Scripted wallet") {
     },
     wallet_addEthereumChain: ([chain]) => owner(() => ((wallet.added = chain), wallet.knows.add(Number(chain.chainId)), (wallet.chainId = Number(chain.chainId)), null)),
     wallet_revokePermissions: () => ((wallet.permitted = false), { result: null }),
+    personal_sign: ([message]) => owner(() => wallet.signer.signMessage({ message: { raw: message } })),
     eth_signTypedData_v4: ([, data]) => owner(() => wallet.signer.signTypedData(typed(JSON.parse(data)))),
     eth_sendTransaction: ([tx]) =>
       owner(async () => {

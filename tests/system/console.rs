@@ -4,15 +4,19 @@ use crate::network::Network;
 use crate::process::output;
 use std::process::Command;
 
-/// Runs a script of `tests/browser` at the console of a network started with these flags, and says what it saw. Pictures go into the
-/// folder that `MILLRACE_SHOTS` names.
+/// Runs a script of `tests/browser` with these arguments, and says what it saw. Pictures go into the folder that `MILLRACE_SHOTS` names.
+fn run(script: &str, args: &[&str]) -> String {
+    let script = format!("{}/tests/browser/{script}", env!("CARGO_MANIFEST_DIR"));
+    let told = output(Command::new("node").arg(&script).args(args)).unwrap();
+    String::from_utf8_lossy(&told.stdout).into_owned()
+}
+
+/// Runs a script at the console of a network started with these flags.
 fn at_the_console(script: &str, flags: &[&str]) -> String {
     let network = Network::start(flags);
-    let script = format!("{}/tests/browser/{script}", env!("CARGO_MANIFEST_DIR"));
-    let program = env!("CARGO_BIN_EXE_millrace");
-    let told = output(Command::new("node").args([&script, &network.ready.console_url, program])).unwrap();
+    let saw = run(script, &[&network.ready.console_url, env!("CARGO_BIN_EXE_millrace")]);
     network.assert_well();
-    String::from_utf8_lossy(&told.stdout).into_owned()
+    saw
 }
 
 #[test]
@@ -29,4 +33,15 @@ fn every_screen_can_be_read_and_reached_in_light_and_dark_wide_and_narrow() {
 fn each_guide_leads_from_nothing_to_finished_by_what_its_screen_says() {
     // The transcoder that a guide leads to has all the work, so that its first segment comes soon.
     println!("{}", at_the_console("start.mjs", &["--source", "none", "--transcoders", "0"]));
+}
+
+#[test]
+fn an_owner_signs_in_and_operates_the_node() {
+    let recorded = tempfile::tempdir().unwrap();
+    let recording = ("MILLRACE_BROADCASTER_RECORDING", recorded.path().to_str().unwrap());
+    let network = Network::start_with(&["--source", "demo"], &[recording]);
+    let key = |node: &str| network.config(node).with_extension("").join("identity.key").to_str().unwrap().to_owned();
+    let (ready, own, worker) = (&network.ready, key("broadcaster"), key("transcoder-1"));
+    println!("{}", run("operator.mjs", &[&ready.console_url, &own, &ready.transcoder_apis[0], &worker]));
+    network.assert_well();
 }

@@ -32,6 +32,7 @@ export function network(scene, ports) {
     address: roles[i].address,
     version: "0.1.0",
     started_at: began - 9_000,
+    draining: false,
     balance_wei: eth([9.81734, 4.20931, 1.03312, 1.01877][i]),
     chain: { id: 31337, registry: hex(50, 20), broker: hex(51, 20), block: 1_204 + seqNow() },
     peers: roles.filter((_, j) => j !== i).map(({ role, name, url }) => ({ role, name, url })),
@@ -146,6 +147,8 @@ export function network(scene, ports) {
     switch (path) {
       case "node":
         return node(i);
+      case "session":
+        return { who: "this_machine", address: null, name: null, can_read: true, can_operate: false, csrf: null, expires_at: null };
       case "streams":
         return i === 0 ? streams() : undefined;
       case "ingest":

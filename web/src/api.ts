@@ -1,4 +1,4 @@
-// The read-only JSON API of a node: its types, and one bounded request. All wei are decimal strings, all times Unix milliseconds.
+// The JSON API of a node: its types, and one bounded request. All wei are decimal strings, all times Unix milliseconds.
 import { misfit, type Shape } from "./shapes";
 
 export interface NodeInfo {
@@ -7,6 +7,8 @@ export interface NodeInfo {
   address: string;
   version: string;
   started_at: number;
+  /** It ends, and takes nothing new. */
+  draining: boolean;
   balance_wei: string | null;
   /** `block` is null while the chain does not answer. */
   chain: { id: number; registry: string; broker: string; block: number | null };
@@ -45,6 +47,22 @@ export interface Stream {
   spent_wei: string;
   /** How the publisher's stream comes in, while it is live. */
   ingest: Health | null;
+  /** While it is live, and its first segment is there. */
+  delay: Delay | null;
+  /** Where it is recorded. */
+  recording: { id: string; state: string; bytes: number; gaps: number; error: string | null } | null;
+}
+
+/** Where the time goes between a picture and its viewer, milliseconds. */
+export interface Delay {
+  /** A picture is written when the next one has shown how long it lasts. */
+  picture: number;
+  /** The first picture of a part waits so long for the last, at most. */
+  part: number;
+  /** From a source part in hand to its rendition part in the origin, half of the time. */
+  ladder: number | null;
+  /** How far behind the newest part the playlists ask players to stay. */
+  hold_back: number;
 }
 
 /** Rates over the last five seconds; bit/s and milliseconds. */
@@ -128,30 +146,117 @@ export interface Tickets {
   recent: Ticket[];
 }
 
+/** A stream key as the node lists it: never the key itself. */
+export interface StreamKey {
+  name: string;
+  id: string;
+  created_at: number;
+  /** When it last let a publisher in. */
+  used_at: number | null;
+  revoked_at: number | null;
+}
+
+/** A key that was just made: the only time that it is told. */
+export interface NewKey {
+  name: string;
+  id: string;
+  key: string;
+  rtmp_url: string;
+  rtmps_url: string | null;
+  srt_url: string | null;
+  whip_url: string;
+  hls_url: string | null;
+}
+
+export interface Recording {
+  name: string;
+  id: string;
+  started_ms: number;
+  duration_ms: number;
+  bytes: number;
+  /** Segments that it lacks, of all renditions. */
+  gaps: number;
+  state: "recording" | "ended" | "recovered" | "unfinished";
+}
+
+export interface LogLine {
+  at: number;
+  level: string;
+  target: string;
+  message: string;
+  fields: unknown;
+}
+
+export interface Setting {
+  key: string;
+  doc: string;
+  /** Of a secret that has one, the word `set`. */
+  value: unknown;
+  default: unknown;
+  secret: boolean;
+  /** `default`, or an object that names the file, the variable or the flag. */
+  origin: unknown;
+}
+
+/** What a transcoder does at this moment. */
+export interface Devices {
+  devices: { name: string; in_use: number; sessions: number }[];
+  draining: boolean;
+}
+
 /** A node on one machine answers in milliseconds; one that took this long is treated as silent. */
 const TIMEOUT_MS = 4_000;
 
-/** A failed request, as what is said of the node: "cannot be reached", "answered 500 to …". `silent` tells that nothing answered at all. */
+/** A failed request, as what is said of the node: "cannot be reached", "answered 500 to …". */
 export class ApiError extends Error {
+  /** Nothing answered at all. */
   readonly silent: boolean;
-  constructor(message: string, silent: boolean) {
+  /** Of an answer. */
+  readonly status: number | null;
+  /** What the node itself says against it, and the way out. */
+  readonly detail: string | null;
+  constructor(message: string, silent: boolean, status: number | null = null, detail: string | null = null) {
     super(message);
     this.silent = silent;
+    this.status = status;
+    this.detail = detail;
   }
 }
 
 /** Fetches `/api/v1/{path}` of the node at `base` (empty for the node that served this page), and holds it against its shape. */
 export async function get<T>(base: string, path: string, shape: Shape<T>, cancelled?: AbortSignal): Promise<T> {
+  return held(await ask(base, path, {}, cancelled), path, shape, cancelled);
+}
+
+/** Changes something at the node that served this page. `csrf` is the session's, where there is one. An answer without a body is of the shape null. */
+export async function change<T>(method: "POST" | "DELETE", path: string, body: object | null, shape: Shape<T> | null, csrf: string | null): Promise<T> {
+  const headers: Record<string, string> = { ...(csrf && { "x-csrf-token": csrf }), ...(body && { "content-type": "application/json" }) };
+  const answer = await ask("", path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+  return shape === null ? (undefined as T) : held(answer, path, shape);
+}
+
+interface Answered {
+  reply: Response;
+  late: AbortSignal;
+}
+
+async function ask(base: string, path: string, options: RequestInit, cancelled?: AbortSignal): Promise<Answered> {
   const late = AbortSignal.timeout(TIMEOUT_MS);
   const signal = cancelled ? AbortSignal.any([cancelled, late]) : late;
   let reply: Response;
   try {
-    reply = await fetch(`${base}/api/v1/${path}`, { signal, headers: { accept: "application/json" } });
+    reply = await fetch(`${base}/api/v1/${path}`, { ...options, signal, headers: { accept: "application/json", ...options.headers } });
   } catch (cause) {
     if (cancelled?.aborted) throw cause;
     throw new ApiError(late.aborted ? `gave no answer within ${TIMEOUT_MS / 1000} s` : "cannot be reached", true);
   }
-  if (!reply.ok) throw new ApiError(`answered ${reply.status} to /api/v1/${path}`, false);
+  if (reply.ok) return { reply, late };
+  const problem: unknown = await reply.json().catch(() => null);
+  const detail = typeof problem === "object" && problem !== null && "detail" in problem && typeof problem.detail === "string" ? problem.detail : null;
+  throw new ApiError(`answered ${reply.status} to /api/v1/${path}`, false, reply.status, detail);
+}
+
+async function held<T>({ reply, late }: Answered, path: string, shape: Shape<T>, cancelled?: AbortSignal): Promise<T> {
   let body: unknown;
   try {
     body = await reply.json();
@@ -163,4 +268,10 @@ export async function get<T>(base: string, path: string, shape: Shape<T>, cancel
   const odd = misfit(body, shape);
   if (odd) throw new ApiError(`answered /api/v1/${path} in a way that this page does not understand (${odd}): their versions may differ`, false);
   return body as T;
+}
+
+/** A failed request in a sentence: the node's own words where it gave some. */
+export function sorry(error: unknown): string {
+  const text = error instanceof ApiError ? (error.detail ?? `This node ${error.message}`) : error instanceof Error ? error.message : String(error);
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

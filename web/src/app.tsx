@@ -3,51 +3,78 @@ import { AppShell, Burger } from "@mantine/core";
 import { useDisclosure, useMediaQuery } from "@mantine/hooks";
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
 import { createContext, type ReactNode, useContext, useEffect, useRef } from "react";
+import { DrainBanner } from "./drain";
 import { grouped } from "./format";
+import { type Purse, usePurse } from "./funds/read";
 import mark from "./mark.svg?raw";
-import { type Network, useNetwork } from "./network";
+import { namesOf, type Network, useNetwork } from "./network";
+import { useSession } from "./session/session";
+import { SessionButton, SignIn } from "./session/sign-in";
 import { Ago, Chip, Now, useClock } from "./ui";
 import { AccountButton } from "./wallet/account";
 import { PendingBar } from "./wallet/pending";
+import { useChain } from "./wallet/provider";
 import { health } from "./words";
 
-const Net = createContext<Network | null>(null);
-
-/** What this page knows of the network. */
-export function useNet(): Network {
-  const net = useContext(Net);
-  if (!net) throw new Error("a page was drawn outside the frame");
-  return net;
+interface Known {
+  net: Network;
+  purse: Purse | null;
 }
+const Context = createContext<Known | null>(null);
 
-const PAGES = [
+/** What this page knows of the network, and of its node's account. */
+export function useKnown(): Known {
+  const known = useContext(Context);
+  if (!known) throw new Error("a page was drawn outside the frame");
+  return known;
+}
+export const useNet = (): Network => useKnown().net;
+
+/** `of`: nodes of this role alone have it. */
+const PAGES: { to: Page; name: string; of?: string }[] = [
   { to: "/", name: "Overview" },
   { to: "/streams", name: "Streams" },
+  { to: "/keys", name: "Stream keys", of: "broadcaster" },
+  { to: "/recordings", name: "Recordings", of: "broadcaster" },
   { to: "/segments", name: "Segments" },
   { to: "/nodes", name: "Nodes" },
   { to: "/earnings", name: "Earnings" },
   { to: "/stake", name: "Stake" },
   { to: "/funds", name: "Funds" },
   { to: "/start", name: "Get started" },
-] as const;
+  { to: "/log", name: "Log" },
+  { to: "/config", name: "Configuration" },
+];
+type Page = "/" | "/streams" | "/keys" | "/recordings" | "/segments" | "/nodes" | "/earnings" | "/stake" | "/funds" | "/start" | "/log" | "/config";
+const OVERVIEW = PAGES[0]!;
 
 export function App() {
-  const net = useNetwork();
   const now = useClock();
   const [open, { toggle, close }] = useDisclosure(false);
   const path = useRouterState({ select: (s) => s.location.pathname });
+  const { session, recheck } = useSession();
+  const net = useNetwork(session?.can_read ?? true, path === "/log");
+  const { chain } = useChain();
+  const purse = usePurse(chain, net.root.data?.address, namesOf(net.nodes));
   const narrow = useMediaQuery("(max-width: 47.99em)") ?? false;
   const main = useRef<HTMLElement>(null);
-  const page = PAGES.findLast((p) => path === p.to || path.startsWith(`${p.to}/`)) ?? PAGES[0];
-  const name = net.root.data?.name;
+  const page = PAGES.findLast((p) => path === p.to || path.startsWith(`${p.to}/`)) ?? OVERVIEW;
+  const { name, role } = net.root.data ?? {};
 
+  const life = net.root.data?.started_at;
+  const known = useRef(life);
+  useEffect(() => {
+    if (known.current !== undefined && known.current !== life) recheck();
+    known.current = life;
+  }, [life, recheck]);
   useEffect(() => {
     document.title = [page.name, name, "Millrace"].filter(Boolean).join(" · ");
   }, [page.name, name]);
 
   return (
     <Now value={now}>
-      <Net value={net}>
+      <Context value={{ net, purse }}>
+        <SignIn />
         <a className="skip" href="#main" onClick={() => main.current?.focus()}>
           Skip to the page
         </a>
@@ -59,11 +86,12 @@ export function App() {
               <span className="word">Millrace</span>
             </Link>
             <Who net={net} />
-            <State net={net} now={now} />
+            <State net={net} purse={purse} now={now} />
+            <SessionButton />
             <AccountButton />
           </AppShell.Header>
           <AppShell.Navbar className="side" id="navigation" aria-label="Pages" component="nav" inert={narrow && !open}>
-            {PAGES.map((p) => (
+            {PAGES.filter((p) => !p.of || !role || p.of === role).map((p) => (
               <Link key={p.to} to={p.to} className="nav" aria-current={p === page ? "page" : undefined} onClick={close}>
                 {p.name}
               </Link>
@@ -72,12 +100,13 @@ export function App() {
           </AppShell.Navbar>
           <AppShell.Main id="main" ref={main} tabIndex={-1} className="page">
             <h1 className="title">{page.name}</h1>
+            <DrainBanner net={net} />
             {net.root.error && <Offline net={net} />}
             <PendingBar />
             <Outlet />
           </AppShell.Main>
         </AppShell>
-      </Net>
+      </Context>
     </Now>
   );
 }
@@ -106,14 +135,15 @@ function Who({ net }: { net: Network }) {
   );
 }
 
-function State({ net, now }: { net: Network; now: number }) {
-  const state = health(net, now);
+function State({ net, purse, now }: { net: Network; purse: Purse | null; now: number }) {
+  const state = health(net, now, purse);
+  const away = net.root.error !== null && net.root.at > 0;
   return (
     <div className="health" role="status" data-testid="health" data-tone={state.tone}>
       <Chip tone={state.tone} title={state.details.join("\n")}>
         <span className="text">
           {state.text}
-          {state.details.length > 1 && <> and {state.details.length - 1} more</>}
+          {away ? <>, last seen <Ago at={net.root.at} /></> : state.details.length > 1 && <> and {state.details.length - 1} more</>}
         </span>
       </Chip>
     </div>

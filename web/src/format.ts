@@ -75,6 +75,30 @@ export function formatSpan(ms: number): string {
   return `${Math.floor(s / 86_400)} d ${Math.floor((s % 86_400) / 3600)} h`;
 }
 
+/** A place in a recording: `1:05`, `1:02:05`. */
+export function formatClock(seconds: number): string {
+  const s = Math.max(0, Math.floor(seconds));
+  const [h, m] = [Math.floor(s / 3600), Math.floor((s % 3600) / 60)];
+  return h > 0 ? `${h}:${pad(m)}:${pad(s % 60)}` : `${m}:${pad(s % 60)}`;
+}
+
+/** What somebody typed as a place in a recording (`65`, `1:05`, `0:01:05.5`): its seconds, or what is wrong with it. */
+export function parseClock(text: string): number | string {
+  const parts = text.trim().split(":");
+  if (parts.length > 3 || !parts.every((part, i) => (i === parts.length - 1 ? /^\d{1,9}(\.\d{1,3})?$/ : /^\d{1,5}$/).test(part))) return "Type a time such as 1:05 or 65.";
+  if (parts.slice(1).some((part) => Number(part) >= 60)) return "Minutes and seconds go up to 59.";
+  return parts.reduce((sum, part) => sum * 60 + Number(part), 0);
+}
+
+/** Bytes: `640 kB`, `1.2 GB`. */
+export function formatBytes(bytes: number | null | undefined): string {
+  if (!known(bytes) || bytes < 0) return NONE;
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const at = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log10(bytes) / 3));
+  const size = bytes / 1000 ** at;
+  return `${trim(size, size < 10 && at > 0 ? 1 : 0)} ${units[at]}`;
+}
+
 /** How long ago `at` was, in one unit. A time ahead of our clock reads as now: clocks of two machines differ. */
 export function formatAgo(at: number, now: number): string {
   const s = Math.floor((now - at) / 1000);

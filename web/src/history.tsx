@@ -1,12 +1,11 @@
 // The last minutes of a live stream as lines: what comes in, and how long a part takes. Kept by this page alone, from what it polls.
-import { useEffect, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import type uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import type { Stream } from "./api";
+import { colour, usePlot } from "./plot";
 
 /** Points kept: five minutes of one each second. */
 const POINTS = 300;
-const HEIGHT = 110;
 
 interface Line {
   label: string;
@@ -40,44 +39,13 @@ export function History({ stream }: { stream: Stream }) {
   );
 }
 
+const drawing = ({ colour: name }: Line) => ({ height: 110, size: 40, series: () => [{ stroke: () => colour(name), width: 1.5, spanGaps: true, points: { show: false } }] });
+const DRAWINGS = new Map([BITRATE, LATENCY].map((line) => [line, drawing(line)]));
+
 function Plot({ line, times, values }: { line: Line; times: number[]; values: (number | null)[] }) {
   const place = useRef<HTMLDivElement>(null);
-  const plot = useRef<uPlot | null>(null);
-  const data = useRef<uPlot.AlignedData>([times, values]);
-  data.current = [times, values];
-  useEffect(() => {
-    const element = place.current;
-    if (!element) return;
-    let gone = false;
-    const width = () => Math.max(120, element.clientWidth);
-    const resize = new ResizeObserver(() => plot.current?.setSize({ width: width(), height: HEIGHT }));
-    void import("uplot").then(({ default: Plot }) => {
-      if (gone) return;
-      const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name);
-      const axis = { stroke: () => colour("--dim"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
-      plot.current = new Plot(
-        {
-          width: width(),
-          height: HEIGHT,
-          legend: { show: false },
-          cursor: { show: false },
-          scales: { y: { range: (_, __, most) => [0, Math.max(1, most * 1.1)] } },
-          axes: [{ ...axis, space: 70 }, { ...axis, size: 40, space: 30 }],
-          series: [{}, { stroke: () => colour(line.colour), width: 1.5, spanGaps: true, points: { show: false } }],
-        },
-        data.current,
-        element,
-      );
-      resize.observe(element);
-    });
-    return () => {
-      gone = true;
-      resize.disconnect();
-      plot.current?.destroy();
-      plot.current = null;
-    };
-  }, [line]);
-  useEffect(() => plot.current?.setData([times, values]), [times, values]);
+  const data = useMemo<uPlot.AlignedData>(() => [times, values], [times, values]);
+  usePlot(place, DRAWINGS.get(line)!, data);
   const last = values.at(-1);
   const text = `${line.label}${last == null ? "" : ` ${last.toFixed(last < 10 ? 1 : 0)} ${line.unit}`}`;
   return (

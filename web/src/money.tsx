@@ -1,7 +1,7 @@
 // Money: what tickets are worth against what was redeemed, per node, and the last winners with their transactions.
 import type { Ticket, Tickets } from "./api";
 import { formatChance, formatEth, formatWei, grouped, sumWei } from "./format";
-import type { From, Load, Seen } from "./network";
+import { type From, type Load, namesOf, type Seen } from "./network";
 import { Ago, Amount, Chip, Fact, Hex, Loaded, Panel, Scroll } from "./ui";
 import { ready, TICKET_STATES } from "./words";
 
@@ -12,7 +12,7 @@ const SHOWN = 30;
 export function Money({ tickets, nodes, brief = false }: { tickets: Load<From<Tickets>[]>; nodes: Seen[]; brief?: boolean }) {
   const all = ready(tickets);
   const redeemed = sumWei(all.map((t) => t.item.received.redeemed_wei));
-  const names = new Map(nodes.flatMap((n) => (n.info.data ? [[n.info.data.address.toLowerCase(), n.info.data.name] as const] : [])));
+  const names = namesOf(nodes);
   return (
     <Panel
       title="Earnings"

@@ -19,13 +19,13 @@ export function Nodes({ net }: { net: Network }) {
       {others.map((n) => (
         <NodeRow key={n.url} node={n} doing={doing(n, net)} />
       ))}
-      {net.root.data && (
+      {net.root.data && !(net.root.data.role === "transcoder" && loose.length > 0 && workers.length === 0) && (
         <Loaded load={net.transcoders} empty={loose.length > 0 ? "No orchestrator lists a transcoder." : "No transcoder has joined. Start one with: millrace transcoder"}>
           {(items) => items.map((w) => <TranscoderRow key={`${w.node.url} ${w.item.address}`} worker={w} own={ownNode(w.item, net.nodes)} />)}
         </Loaded>
       )}
       {loose.map((n) => (
-        <NodeRow key={n.url} node={n} doing={told ? "not connected to an orchestrator" : null} />
+        <NodeRow key={n.url} node={n} doing={told ? (net.nodes.some((o) => o.role === "orchestrator") ? "not connected to an orchestrator" : "its orchestrator is not among node.peers") : null} />
       ))}
     </Panel>
   );

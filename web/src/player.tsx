@@ -1,5 +1,5 @@
 // The player of the selected stream: picture, level menu, and how well it plays here.
-import { useRef } from "react";
+import { useEffect, useRef } from "react";
 import { count, formatBitrate, formatMs, formatSeconds, NONE } from "./format";
 import { type Level, type Playback, useHls } from "./hls";
 import { Fact } from "./ui";
@@ -7,9 +7,20 @@ import { Fact } from "./ui";
 /** This far behind live, a button offers to catch up: low-latency HLS plays some 2 s behind, plain HLS 6 s. */
 const FAR_S = 8;
 
-export function Player({ url, name, live }: { url: string; name: string; live: boolean }) {
+interface Props {
+  url: string;
+  name: string;
+  live: boolean;
+  /** What is said where nothing can be played any more. */
+  gone?: string;
+  /** Is told how it plays. */
+  tell?: (playback: Playback) => void;
+}
+
+export function Player({ url, name, live, gone = "The stream has ended and its segments are gone", tell }: Props) {
   const video = useRef<HTMLVideoElement>(null);
   const { playback: p, choose, toLive } = useHls(video, url);
+  useEffect(() => tell?.(p), [p, tell]);
   return (
     <div
       className="player"
@@ -23,7 +34,7 @@ export function Player({ url, name, live }: { url: string; name: string; live: b
     >
       <div className="screen">
         <video ref={video} muted autoPlay playsInline controls aria-label={`Stream ${name}`} />
-        <Overlay playback={p} live={live} />
+        <Overlay text={overlay(p, live, gone)} />
       </div>
       <div className="bar">
         <label className="levels">
@@ -52,7 +63,7 @@ export function Player({ url, name, live }: { url: string; name: string; live: b
         )}
       </div>
       <dl className="facts figures">
-        <Fact name="Behind live"><span className="num">{formatSeconds(p.latency)}</span></Fact>
+        {live && <Fact name="Behind live"><span className="num">{formatSeconds(p.latency)}</span></Fact>}
         <Fact name="Buffered"><span className="num">{formatSeconds(p.buffer)}</span></Fact>
         <Fact name="Stalls"><span className="num">{p.stalls === 0 ? "none" : `${p.stalls}, ${formatMs(p.stalledMs)}`}</span></Fact>
         <Fact name="Dropped"><span className="num">{p.current ? count(p.dropped, "frame") : NONE}</span></Fact>
@@ -66,8 +77,7 @@ function describe(l: Level): string {
   return [l.name, l.width && l.height ? `${l.width}×${l.height}` : "", l.bitrate ? formatBitrate(l.bitrate) : ""].filter(Boolean).join(", ");
 }
 
-function Overlay({ playback: p, live }: { playback: Playback; live: boolean }) {
-  const text = overlay(p, live);
+function Overlay({ text }: { text: string | null }) {
   return text ? (
     <div className="overlay" role="status">
       {text}
@@ -75,7 +85,7 @@ function Overlay({ playback: p, live }: { playback: Playback; live: boolean }) {
   ) : null;
 }
 
-function overlay(p: Playback, live: boolean): string | null {
+function overlay(p: Playback, live: boolean, gone: string): string | null {
   switch (p.phase) {
     case "loading":
       return "Loading the stream";
@@ -84,7 +94,7 @@ function overlay(p: Playback, live: boolean): string | null {
     case "ended":
       return "The stream has ended";
     case "waiting":
-      return live ? p.message : "The stream has ended and its segments are gone";
+      return live ? p.message : gone;
     case "failed":
     case "paused":
       return p.message;

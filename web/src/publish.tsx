@@ -1,4 +1,5 @@
 // How to publish: ready lines for ffmpeg and OBS with this broadcaster's URL and key.
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import type { Ingest } from "./api";
 import { absolute } from "./format";
@@ -12,7 +13,7 @@ export function Publish({ ingest }: { ingest: Load<From<Ingest>[]> }) {
       {(items) =>
         items.flatMap(({ node, item }) =>
           item.keys.length === 0
-            ? [<div className="note" key={node.url}>{node.name} has no stream key that it may show. Make one with: millrace key new NAME</div>]
+            ? [<div className="note" key={node.url}>{node.name} has no stream key that it may show. <Link to="/keys">Make one</Link>, or with: millrace key new NAME</div>]
             : item.keys.map(({ name, key }) => {
                 const hide = (text: string) => (shown ? text : text.replaceAll(key, "••••••••"));
                 const command = ffmpeg(item.rtmp_url, key);
@@ -49,7 +50,8 @@ export function ffmpeg(rtmpUrl: string, key: string): string {
   return `ffmpeg -re -stream_loop -1 -i video.mp4 -c:v libx264 -preset veryfast -tune zerolatency -b:v 3M -force_key_frames "expr:gte(t,n_forced*2)" -c:a aac -b:a 128k -f flv "${url}"`;
 }
 
-function Line(props: { label: string; text: string; shown: string }) {
+/** An address to copy. */
+export function Line(props: { label: string; text: string; shown: string }) {
   return (
     <div className="line">
       <span className="dim">{props.label}</span>

@@ -1,9 +1,13 @@
 // The pages and their addresses. Each is a link that can be kept: the node serves this page for any path that is no file.
 import { createRootRoute, createRoute, createRouter, type ErrorComponentProps, Link } from "@tanstack/react-router";
 import { App } from "./app";
+import { ConfigPage } from "./pages/config";
 import { EarningsPage } from "./pages/earnings";
+import { KeysPage } from "./pages/keys";
+import { LogPage } from "./pages/log";
 import { NodesPage } from "./pages/nodes";
 import { Overview } from "./pages/overview";
+import { RecordingsPage } from "./pages/recordings";
 import { SegmentsPage } from "./pages/segments";
 import { StreamPage, StreamsPage } from "./pages/streams";
 import { Panel } from "./ui";
@@ -32,6 +36,8 @@ export const router = createRouter({
     at("/", Overview),
     at("/streams", StreamsPage),
     stream,
+    at("/keys", KeysPage),
+    at("/recordings", RecordingsPage),
     at("/segments", SegmentsPage),
     at("/nodes", NodesPage),
     at("/earnings", EarningsPage),
@@ -39,6 +45,8 @@ export const router = createRouter({
     staker,
     at("/funds", FundsPage),
     start,
+    at("/log", LogPage),
+    at("/config", ConfigPage),
   ]),
   scrollRestoration: true,
 });

@@ -1,19 +1,22 @@
 // What an answer must look like before any panel draws it. The node may be of another version than the page, and a peer
 // may be anybody's: a wrong answer becomes an error in words, never a broken page. Fields beyond these are ignored.
-import type { Ingest, NodeInfo, Segment, Stream, Tickets, Transcoder } from "./api";
+import type { Devices, Ingest, LogLine, NewKey, NodeInfo, Recording, Segment, Setting, Stream, StreamKey, Tickets, Transcoder } from "./api";
 
-/** The shape of T, checked by the compiler against T: what can be null is a `maybe`, which may also be absent. */
-export type Shape<T> = null extends T
-  ? { maybe: Shape<NonNullable<T>> }
-  : T extends string
-    ? "string"
-    : T extends number
-      ? "number"
-      : T extends boolean
-        ? "boolean"
-        : T extends (infer U)[]
-          ? [Shape<U>]
-          : { [K in keyof T]: Shape<T[K]> };
+/** The shape of T, checked by the compiler against T: what can be null is a `maybe`, which may also be absent; what is
+ * `unknown` is looked at by whoever draws it. */
+export type Shape<T> = unknown extends T
+  ? "anything"
+  : null extends T
+    ? { maybe: Shape<NonNullable<T>> }
+    : T extends string
+      ? "string"
+      : T extends number
+        ? "number"
+        : T extends boolean
+          ? "boolean"
+          : T extends (infer U)[]
+            ? [Shape<U>]
+            : { [K in keyof T]: Shape<T[K]> };
 
 const S = "string";
 const N = "number";
@@ -26,6 +29,7 @@ export const NODE: Shape<NodeInfo> = {
   address: S,
   version: S,
   started_at: N,
+  draining: B,
   balance_wei: maybe(S),
   chain: { id: N, registry: S, broker: S, block: maybe(N) },
   peers: [{ role: S, name: S, url: S }],
@@ -48,6 +52,8 @@ export const STREAMS: Shape<Stream[]> = [
     latency_ms: maybe({ p50: N, p99: N }),
     spent_wei: S,
     ingest: maybe({ video_bitrate: N, audio_bitrate: N, fps: N, keyframe_interval_ms: maybe(N), late_ms: N, drift_ms: N, jumps: N, lost: N, warnings: [S] }),
+    delay: maybe({ picture: N, part: N, ladder: maybe(N), hold_back: N }),
+    recording: maybe({ id: S, state: S, bytes: N, gaps: N, error: maybe(S) }),
   },
 ];
 
@@ -80,8 +86,21 @@ export const TICKETS: Shape<Tickets> = {
   recent: [{ at: N, direction: S, peer: S, face_value_wei: S, win_prob: N, expected_wei: S, winner: maybe(B), state: maybe(S), tx: maybe(S) }],
 };
 
+export const KEYS: Shape<StreamKey[]> = [{ name: S, id: S, created_at: N, used_at: maybe(N), revoked_at: maybe(N) }];
+
+export const NEW_KEY: Shape<NewKey> = { name: S, id: S, key: S, rtmp_url: S, rtmps_url: maybe(S), srt_url: maybe(S), whip_url: S, hls_url: maybe(S) };
+
+export const RECORDINGS: Shape<Recording[]> = [{ name: S, id: S, started_ms: N, duration_ms: N, bytes: N, gaps: N, state: S }];
+
+export const LOG: Shape<LogLine[]> = [{ at: N, level: S, target: S, message: S, fields: "anything" }];
+
+export const CONFIG: Shape<Setting[]> = [{ key: S, doc: S, value: "anything", default: "anything", secret: B, origin: "anything" }];
+
+export const DEVICES: Shape<Devices> = { devices: [{ name: S, in_use: N, sessions: N }], draining: B };
+
 /** The first place where `value` is not of `shape`, as a path such as `[0].chain.id`; null where all of it fits. */
 export function misfit(value: unknown, shape: unknown, path = ""): string | null {
+  if (shape === "anything") return null;
   if (typeof shape === "string") return typeof value === shape ? null : path || "the whole";
   if (Array.isArray(shape)) {
     if (!Array.isArray(value)) return path || "the whole";

@@ -1,7 +1,8 @@
 // Streams: the list, and one of them with its player, its ladder and how it comes in.
-import { useContext } from "react";
+import { useContext, useState } from "react";
 import type { Health, Rendition, Stream } from "./api";
-import { absolute, formatAbsolute, formatBitrate, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
+import { DelayBar } from "./delay";
+import { absolute, formatAbsolute, formatBitrate, formatBytes, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
 import type { From, Load, Seen } from "./network";
 import { Player } from "./player";
 import { History } from "./history";
@@ -64,6 +65,7 @@ function Row({ stream, pick }: { stream: Told; pick: () => void }) {
         pick();
       }}
     >
+      <Thumbnail stream={stream} now={now} />
       <span className="stream-name">
         <Chip tone={s.state === "live" ? "ok" : "idle"}>{s.state}</Chip>
         <strong>{s.name}</strong>
@@ -87,6 +89,22 @@ function Row({ stream, pick }: { stream: Told; pick: () => void }) {
       </span>
     </a>
   );
+}
+
+/** A new one comes with each segment; this often is often enough to know a stream by. */
+const THUMBNAIL_MS = 10_000;
+
+/** Where a stream's newest picture is; null where the page may not show it: pictures come from the page's own node. */
+export function thumbnail({ node, item: s }: Told, now: number): string | null {
+  if (node.url !== "" || s.state !== "live" || !s.hls_url.startsWith("/live/")) return null;
+  return `${s.hls_url.replace(/[^/]*$/, "thumbnail.jpg")}?t=${Math.floor(now / THUMBNAIL_MS)}`;
+}
+
+function Thumbnail({ stream, now }: { stream: Told; now: number }) {
+  const url = thumbnail(stream, now);
+  const [failed, setFailed] = useState<string | null>(null);
+  // A stream of sound has none, and a new one not yet.
+  return <span className="thumbnail">{url && url !== failed && <img src={url} alt="" data-testid="thumbnail" onError={() => setFailed(url)} />}</span>;
 }
 
 export function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: Seen[] }) {
@@ -120,11 +138,13 @@ export function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nod
           <Fact name="Parts"><span className="num">{grouped(s.parts)}</span></Fact>
           <Fact name="Spent"><Amount wei={s.spent_wei} /></Fact>
           {s.ingest && <Arriving health={s.ingest} />}
+          {s.recording && <Fact name="Recorded" title={s.recording.error ?? undefined}><span className={s.recording.state === "failing" ? "num bad" : "num"}>{s.recording.state === "failing" ? "failing, " : ""}{formatBytes(s.recording.bytes)}</span></Fact>}
           <Fact name="Orchestrator">{orchestrator ?? <span className="dim">none</span>}</Fact>
         </dl>
         {s.ingest?.warnings.map((warning) => (
           <div key={warning} className="note warn" data-testid="ingest-warning">From the encoder: {warning}.</div>
         ))}
+        {s.delay && <DelayBar delay={s.delay} />}
         {s.state === "live" && <History stream={s} />}
         {url && <a className="dim hls" href={url} title={url}>HLS playlist</a>}
       </div>

@@ -2,6 +2,7 @@
 import { createContext, type ReactNode, useContext, useEffect, useId, useState } from "react";
 import { formatAbsolute, formatAgo, formatEth, formatWei, short } from "./format";
 import type { Load } from "./network";
+import { Closed } from "./session/closed";
 import type { Tone } from "./words";
 
 /** The page's clock, one beat a second, so that all relative times move together. */
@@ -33,6 +34,7 @@ export function Panel(props: { title: string; aside?: ReactNode; className?: str
 export function Loaded<T>(props: { load: Load<T[]>; empty: ReactNode; children: (items: T[]) => ReactNode }) {
   const { load } = props;
   if (load.state === "loading") return <Skeleton />;
+  if (load.state === "closed") return <Closed />;
   if (load.state === "failed") {
     return (
       <div className="note bad" role="alert">
@@ -148,7 +150,7 @@ export function Meter(props: { value: number; of: number; label: string }) {
 }
 
 /** A named figure. */
-export function Fact(props: { name: string; title?: string; children: ReactNode }) {
+export function Fact(props: { name: string; title?: string | undefined; children: ReactNode }) {
   return (
     <div className="fact" title={props.title}>
       <dt>{props.name}</dt>

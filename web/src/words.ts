@@ -1,6 +1,8 @@
 // Judgements in words: how the network does, and what states and results mean. Pure.
+import { alerts, hasOrchestrator, RECENT_MS } from "./alerts";
 import type { Segment, TicketState, Transcoder } from "./api";
 import { count } from "./format";
+import type { Purse } from "./funds/read";
 import type { From, Load, Network } from "./network";
 
 /** The colour of a statement: well, nothing going on, needs a look, broken. */
@@ -13,49 +15,25 @@ export interface Health {
   details: string[];
 }
 
-/** Faults older than this no longer colour the header. */
-const RECENT_MS = 60_000;
-
 /** The state of the network in one line: the worst finding, or what is going well. */
-export function health(net: Network, now: number): Health {
+export function health(net: Network, now: number, purse: Purse | null = null): Health {
   if (!net.root.data) return net.root.error ? one("bad", `This node ${net.root.error.message}`) : one("idle", "Asking this node");
+  const found = alerts(net, purse, now);
+  const [worst] = found;
+  if (worst) return { tone: worst.tone, text: worst.text, details: found.map((alert) => alert.text) };
+  if (net.streams.state === "closed") return one("idle", "This node answers; how it does is for its owners");
 
-  const bad: string[] = [];
-  const warn: string[] = [];
-  if (net.root.error) bad.push(`This node ${net.root.error.message}`);
-  for (const n of net.nodes) {
-    if (n.url !== "" && n.info.error) warn.push(`${n.role} ${n.name} does not answer`.trim());
-  }
+  if (!hasOrchestrator(net)) return one("idle", "This node answers; its orchestrator is not among node.peers");
 
   const live = ready(net.streams).filter((s) => s.item.state === "live");
-  const workers = ready(net.transcoders).map((t) => t.item);
-  const able = workers.filter((t) => t.state === "ready" || t.state === "working");
-  if (!net.nodes.some((n) => n.role === "orchestrator")) bad.push("No orchestrator is known to this node");
-  else if (net.transcoders.state === "ready" && able.length === 0) bad.push("No transcoder is ready");
-  for (const t of workers) {
-    if (t.state === "suspended") warn.push(`Transcoder ${t.name} is suspended`);
-  }
-  for (const { item } of live) {
-    const lame = item.renditions.filter((r) => r.state !== "ok");
-    if (lame.length > 0) warn.push(`${item.name}: ${lame.map((r) => `${r.name} ${r.state}`).join(", ")}`);
-  }
-  const minute = ready(net.segments).filter((s) => now - s.item.at < RECENT_MS);
-  const faulty = minute.filter((s) => s.item.result !== "pass");
-  if (faulty.length > 0) warn.push(`${faulty.length} of ${count(minute.length, "segment attempt")} did not pass in the last minute`);
-
-  const details = [...bad, ...warn].map(sentence);
-  if (details.length > 0) return { tone: bad.length > 0 ? "bad" : "warn", text: details[0]!, details };
+  const able = ready(net.transcoders).filter((t) => t.item.state === "ready" || t.item.state === "working");
   if (live.length === 0) return one("idle", `Ready: ${count(able.length, "transcoder")}, no stream is live`);
-  const verified = minute.length > 0 ? ", every segment of the last minute passed" : "";
+  const verified = ready(net.segments).some((s) => now - s.item.at < RECENT_MS) ? ", every segment of the last minute passed" : "";
   return one("ok", `All well: ${count(live.length, "stream")} live, ${count(able.length, "transcoder")}${verified}`);
 }
 
 function one(tone: Tone, text: string): Health {
   return { tone, text, details: [text] };
-}
-
-function sentence(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** What a load holds, or nothing. */

@@ -12,6 +12,7 @@ export function seen(role: string, name: string, digit: string, error: ApiError 
     address: address(digit),
     version: "0.1.0",
     started_at: NOW - 60_000,
+    draining: false,
     balance_wei: "2500000000000000000",
     chain: { id: 31337, registry: address("e"), broker: address("f"), block: 12 },
     peers: [],
@@ -42,14 +43,18 @@ export const stream: Stream = {
     video_bitrate: 2_900_000,
     audio_bitrate: 128_000,
     fps: 30,
-    keyframe_interval_ms: 8_300,
+    keyframe_interval_ms: 2_000,
     late_ms: 40,
     drift_ms: 0,
     jumps: 0,
     lost: 0,
-    warnings: ["a keyframe comes every 8.3 s: set the encoder's keyframe interval to 2 s"],
+    warnings: [],
   },
+  delay: { picture: 33, part: 167, ladder: 62, hold_back: 630 },
+  recording: null,
 };
+/** The same from an encoder that could do better. */
+export const unwell: Stream = { ...stream, ingest: { ...stream.ingest!, keyframe_interval_ms: 8_300, warnings: ["a keyframe comes every 8.3 s: set the encoder's keyframe interval to 2 s"] } };
 export const transcoder: Transcoder = {
   address: address("3"),
   name: "wheel-1",
@@ -95,6 +100,7 @@ export function network(change: Partial<Network> = {}): Network {
   return {
     root: weir.info,
     nodes: [weir, sluice, wheel],
+    told: true,
     unasked: 0,
     streams: loaded(weir, stream),
     ingest: loaded(weir, { rtmp_url: "rtmp://127.0.0.1:1935/live", rtmps_url: "rtmps://127.0.0.1:1936/live", srt_url: "srt://127.0.0.1:8890", whip_path: "/whip", keys: [{ name: "demo", key: "secret-key" }] }),

@@ -9,7 +9,7 @@ import { Publish } from "../src/publish";
 import { choose, Detail, StreamList } from "../src/streams";
 import { Now } from "../src/ui";
 import { ready } from "../src/words";
-import { failed, loaded, NOW, network, segment, seen, silent, sluice, stream, tickets, transcoder, weir, wheel } from "./mock";
+import { failed, loaded, NOW, network, segment, seen, silent, sluice, stream, tickets, transcoder, unwell, weir, wheel } from "./mock";
 
 const html = (element: ReactElement) => renderToStaticMarkup(<Now value={NOW}>{element}</Now>);
 const times = (text: string, part: string) => text.split(part).length - 1;
@@ -54,7 +54,7 @@ test("a stream tells state, uptime, source, ladder, latency and cost", () => {
 });
 
 test("a live stream tells how it comes in, and what its encoder should do better", () => {
-  const text = detail();
+  const text = detail({ streams: loaded(weir, unwell) });
   for (const part of ["8.3 s", "3 Mb/s", "From the encoder: a keyframe comes every 8.3 s: set the encoder&#x27;s keyframe interval to 2 s."]) expect(text).toContain(part);
   expect(detail({ streams: loaded(weir, { ...stream, ingest: null }) })).not.toContain("ingest-warning");
 });

@@ -13,7 +13,7 @@ import { launch } from "../src/start/launch";
 import { linesOf, settingsOf, told } from "../src/start/read";
 import { gasMoney, type Line, progress, roundUp, said, type Settings, type Step, type Told, type Wallet } from "../src/start/steps";
 import { type Account, type Devices, transcoderSteps, type TranscoderFacts } from "../src/start/transcoder";
-import { NOW, segment, stream, tickets } from "./mock";
+import { NOW, segment, stream, tickets, unwell } from "./mock";
 
 const [NODE, ORCH, PAYER, OTHER] = ["1", "2", "3", "4"].map((digit) => `0x${digit.repeat(40)}` as const) as [`0x${string}`, `0x${string}`, `0x${string}`, `0x${string}`];
 /** The chain's clock. */
@@ -286,7 +286,7 @@ describe("the guide of a broadcaster's operator", () => {
     expect(of(steps({ streams: is([]) }), "picture")).toMatchObject({ state: "next", offers: [{ do: "publish" }] });
     expect(of(steps({ streams: is([]), log: line("rtmp refused", "no such stream key") }), "picture")).toMatchObject({ state: "wrong", words: expect.stringContaining("no such stream key") });
     expect(of(steps({ streams: live({ source: null, segments: 0 }) }), "picture").state).toBe("waiting");
-    expect(of(steps(), "picture").words).toBe("demo: 1280×720, 30 fps, H.264, 3 Mb/s. To do better: a keyframe comes every 8.3 s: set the encoder's keyframe interval to 2 s.");
+    expect(of(steps({ streams: is([unwell]) }), "picture").words).toBe("demo: 1280×720, 30 fps, H.264, 3 Mb/s. To do better: a keyframe comes every 8.3 s: set the encoder's keyframe interval to 2 s.");
     expect(of(steps({ streams: live({ source: { ...stream.source!, width: 0, height: 0, codec: "opus" }, ingest: null }) }), "picture").words).toContain("sound alone");
     expect(of(steps({ streams: live({ state: "ended" }) }), "picture")).toMatchObject({ state: "done", words: expect.stringContaining("None is live now") });
   });

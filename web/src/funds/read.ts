@@ -1,6 +1,6 @@
 // An account's coin at the ticket broker, read from the chain: locks by payee, session keys, carriers, credit.
 import { useQuery } from "@tanstack/react-query";
-import { type Address, decodeEventLog, type Hex, pad, toEventSelector } from "viem";
+import { type Address, decodeEventLog, type Hex, isAddress, pad, toEventSelector } from "viem";
 import { brokerAbi } from "../abi/broker";
 import type { Chain } from "../chain/facts";
 import { look } from "../chain/history";
@@ -9,6 +9,8 @@ import { clock } from "../wallet/send";
 
 const POLL_MS = 6_000;
 const SEARCHING_MS = 1_000;
+/** Of the node's own account, on every page: what changes there matters for days. */
+const PURSE_MS = 20_000;
 /** Of each: an account with more has a program to look after them. */
 const KEPT = 200;
 
@@ -32,38 +34,65 @@ export function fold(names: Names, log: { data: unknown; topics: unknown }): Nam
   return names;
 }
 
+async function read(chain: Chain, me: Address) {
+  const { client, broker, parameters, token } = chain;
+  const topics: (Hex[] | null)[] = [TOPICS, [pad(me)]];
+  const found = await look<Names>(chain, { key: `funds.${me.toLowerCase()}`, address: broker.address, topics, empty: { payees: [], keys: [], carriers: [] }, fold });
+  const { payees, keys, carriers } = found.facts;
+  const [pairs, terms, allowed, credit, coin, mill, stoppedUntil, now] = await Promise.all([
+    Promise.all(payees.map((payee) => client.readContract({ ...broker, functionName: "pair", args: [me, payee] }))),
+    Promise.all(keys.map((key) => client.readContract({ ...broker, functionName: "sessionKey", args: [me, key] }))),
+    Promise.all(carriers.map((carrier) => client.readContract({ ...broker, functionName: "isCarrier", args: [me, carrier] }))),
+    client.readContract({ ...broker, functionName: "credit", args: [me] }),
+    client.getBalance({ address: me }),
+    client.readContract({ ...token, functionName: "balanceOf", args: [me] }),
+    client.readContract({ ...parameters, functionName: "depositsStoppedUntil" }),
+    clock(chain),
+  ]);
+  return {
+    found,
+    now,
+    coin,
+    mill,
+    credit,
+    stoppedUntil,
+    locks: payees.map((payee, i) => ({ payee, ...pairs[i]! })),
+    keys: keys.map((key, i) => ({ key, expiry: terms[i]![0], dailyCap: terms[i]![1] })),
+    carriers: carriers.filter((_, i) => allowed[i]),
+  };
+}
+export type Funds = Awaited<ReturnType<typeof read>>;
+export type Lock = Funds["locks"][number];
+
 export function useFunds(chain: Chain, me: Address) {
   return useQuery({
     queryKey: ["chain", "funds", me],
     refetchInterval: (query) => (query.state.data && searching(query.state.data.found) ? SEARCHING_MS : POLL_MS),
-    queryFn: async () => {
-      const { client, broker, parameters, token } = chain;
-      const topics: (Hex[] | null)[] = [TOPICS, [pad(me)]];
-      const found = await look<Names>(chain, { key: `funds.${me.toLowerCase()}`, address: broker.address, topics, empty: { payees: [], keys: [], carriers: [] }, fold });
-      const { payees, keys, carriers } = found.facts;
-      const [pairs, terms, allowed, credit, coin, mill, stoppedUntil, now] = await Promise.all([
-        Promise.all(payees.map((payee) => client.readContract({ ...broker, functionName: "pair", args: [me, payee] }))),
-        Promise.all(keys.map((key) => client.readContract({ ...broker, functionName: "sessionKey", args: [me, key] }))),
-        Promise.all(carriers.map((carrier) => client.readContract({ ...broker, functionName: "isCarrier", args: [me, carrier] }))),
-        client.readContract({ ...broker, functionName: "credit", args: [me] }),
-        client.getBalance({ address: me }),
-        client.readContract({ ...token, functionName: "balanceOf", args: [me] }),
-        client.readContract({ ...parameters, functionName: "depositsStoppedUntil" }),
-        clock(chain),
-      ]);
-      return {
-        found,
-        now,
-        coin,
-        mill,
-        credit,
-        stoppedUntil,
-        locks: payees.map((payee, i) => ({ payee, ...pairs[i]! })),
-        keys: keys.map((key, i) => ({ key, expiry: terms[i]![0], dailyCap: terms[i]![1] })),
-        carriers: carriers.filter((_, i) => allowed[i]),
-      };
-    },
+    queryFn: () => read(chain, me),
   });
 }
-export type Funds = NonNullable<ReturnType<typeof useFunds>["data"]>;
-export type Lock = Funds["locks"][number];
+
+/** What a node's own account has locked, and how new the chain is. Times are unix milliseconds. */
+export interface Purse {
+  locked: bigint;
+  unlocking: { payee: string; name: string | null; wei: bigint; at: number }[];
+  /** Of the newest block. */
+  blockAt: number;
+}
+
+/** The purse of the account `me`, null until it is known; `names` are those of nodes, by address in lower case. */
+export function usePurse(chain: Chain | null, me: string | undefined, names: Map<string, string>): Purse | null {
+  const { data: funds } = useQuery({
+    queryKey: ["chain", "purse", me],
+    enabled: chain !== null && me !== undefined && isAddress(me),
+    refetchInterval: PURSE_MS,
+    queryFn: () => read(chain!, me as Address),
+  });
+  if (!funds) return null;
+  const leaving = funds.locks.filter((lock) => lock.unlockAt > 0 && lock.pendingUnlock > 0n);
+  return {
+    locked: funds.locks.reduce((sum, lock) => sum + lock.locked, 0n),
+    unlocking: leaving.map((lock) => ({ payee: lock.payee, name: names.get(lock.payee.toLowerCase()) ?? null, wei: lock.pendingUnlock, at: lock.unlockAt * 1000 })),
+    blockAt: funds.now * 1000,
+  };
+}

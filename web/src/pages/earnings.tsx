@@ -1,8 +1,14 @@
-// What tickets have earned each node, and the winners on their way to the chain.
+// What tickets have earned each node, and one node's tickets against luck.
 import { useNet } from "../app";
+import { Ledger } from "../earnings/ledger";
 import { Money } from "../money";
 
 export function EarningsPage() {
   const net = useNet();
-  return <Money tickets={net.tickets} nodes={net.nodes} />;
+  return (
+    <>
+      <Money tickets={net.tickets} nodes={net.nodes} />
+      <Ledger tickets={net.tickets} nodes={net.nodes} />
+    </>
+  );
 }

@@ -8,6 +8,7 @@ import { formatEth, formatMill, grouped } from "../format";
 import { fundActions } from "../funds/actions";
 import { type Funds, type Lock, useFunds } from "../funds/read";
 import { creditAction } from "../stake/actions";
+import { namesOf } from "../network";
 import { searching } from "../stake/read";
 import { Chip, Fact, Hex, Panel, Scroll } from "../ui";
 import { ActionButton } from "../wallet/action";
@@ -39,7 +40,7 @@ function Account({ chain, me }: { chain: Chain; me: Address }) {
   if (!funds) return <Unread title="Your funds" query={query} />;
   const act = fundActions(chain, funds);
   const locked = funds.locks.reduce((sum, l) => sum + l.locked, 0n);
-  const names = new Map(net.nodes.flatMap((n) => (n.info.data ? [[n.info.data.address.toLowerCase(), n.info.data.name] as const] : [])));
+  const names = namesOf(net.nodes);
   const Who = ({ address }: { address: Address }) => (
     <>
       {names.get(address.toLowerCase())} <Hex value={address} what="address" />

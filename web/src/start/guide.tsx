@@ -72,7 +72,7 @@ function Offered({ chain, offer }: { chain: Chain; offer: Offer }) {
     case "run":
       return <Run command={offer.command} />;
     case "keys":
-      return <a className="button" href="/keys">Stream keys</a>;
+      return <Link className="button" to="/keys">Stream keys</Link>;
     case "publish":
       return <HowToPublish />;
     case "watch":

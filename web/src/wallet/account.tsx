@@ -38,7 +38,7 @@ function Known({ chain }: { chain: Chain }) {
   return (
     <>
       <button type="button" className="button account" data-testid="account" data-address={address} data-chain={chainId} aria-haspopup="dialog" onClick={() => setOpen(true)}>
-        {elsewhere ? <b className="bad">Wrong chain</b> : balance ? formatEth(balance.coin.toString()) : ""} <span className="dim">{short(address)}</span>
+        {elsewhere ? <b className="bad">Wrong chain</b> : balance ? formatEth(balance.coin.toString()) : ""} <span className="dim address">{short(address)}</span>
       </button>
       <Dialog title={`Account in ${connector.name}`} opened={open} close={() => setOpen(false)}>
         <div className="form">
@@ -103,26 +103,33 @@ export function WrongChain({ chain }: { chain: Chain }) {
 }
 
 export function WalletDialog({ opened, close }: { opened: boolean; close: () => void }) {
-  const connectors = useConnectors();
-  const connect = useConnect();
-  const pick = (connector: Connector) => connect.mutate({ connector }, { onSuccess: close });
   return (
     <Dialog title="Connect a wallet" opened={opened} close={close}>
-      <div className="wallets">
-        {connectors.map((connector) => (
-          <button key={connector.uid} type="button" className="wallet" data-testid="wallet" disabled={connect.isPending} onClick={() => pick(connector)}>
-            {connector.icon?.startsWith("data:image/") && <img src={connector.icon.trim()} alt="" />}
-            {connector.name}
-          </button>
-        ))}
-        {connectors.length === 0 && (
-          <p className="dim" data-testid="no-wallet">
-            No wallet has announced itself to this page. Install a browser wallet that follows EIP-6963, such as MetaMask, Rabby or Frame, and load the page anew. Everything here can also be done on the command line, by <code>millrace stake</code> and{" "}
-            <code>millrace wallet</code>.
-          </p>
-        )}
-        {connect.error && <div className="note bad" role="alert">{explain(connect.error, Date.now() / 1000)}</div>}
-      </div>
+      <Wallets connected={close} />
     </Dialog>
+  );
+}
+
+/** The wallets that have announced themselves to this page. */
+export function Wallets({ connected }: { connected?: () => void }) {
+  const connectors = useConnectors();
+  const connect = useConnect();
+  const pick = (connector: Connector) => connect.mutate({ connector }, { onSuccess: () => connected?.() });
+  return (
+    <div className="wallets">
+      {connectors.map((connector) => (
+        <button key={connector.uid} type="button" className="wallet" data-testid="wallet" disabled={connect.isPending} onClick={() => pick(connector)}>
+          {connector.icon?.startsWith("data:image/") && <img src={connector.icon.trim()} alt="" />}
+          {connector.name}
+        </button>
+      ))}
+      {connectors.length === 0 && (
+        <p className="dim" data-testid="no-wallet">
+          No wallet has announced itself to this page. Install a browser wallet that follows EIP-6963, such as MetaMask, Rabby or Frame, and load the page anew. Everything here can also be done on the command line, by <code>millrace stake</code>,{" "}
+          <code>millrace wallet</code> and <code>millrace key</code>.
+        </p>
+      )}
+      {connect.error && <div className="note bad" role="alert">{explain(connect.error, Date.now() / 1000)}</div>}
+    </div>
   );
 }

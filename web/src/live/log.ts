@@ -1,0 +1,43 @@
+// Lines of a node's log: joined as they come, bounded, filtered, and as text. Pure.
+import type { LogLine } from "../api";
+import { formatAbsolute } from "../format";
+import type { Tone } from "../words";
+
+/** Where the lines are kept: the name of the topic. */
+export const LOG_KEY = "log";
+/** Lines that the page keeps, as many as the node does. */
+export const MOST_LINES = 2_000;
+/** An event may repeat lines that were just read: it is looked for them among so many of the last. */
+const OVERLAP = 500;
+
+export const LEVELS = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"] as const;
+export const LEVEL_TONE: Record<string, Tone> = { ERROR: "bad", WARN: "warn", INFO: "ok" };
+
+/** `before` with `news` after it; what both have is taken once. */
+export function more(before: LogLine[] = [], news: LogLine[]): LogLine[] {
+  const known = new Set(before.slice(-OVERLAP).map((line) => JSON.stringify(line)));
+  return [...before, ...news.filter((line) => !known.has(JSON.stringify(line)))].slice(-MOST_LINES);
+}
+
+/** `name=value` of each field. */
+export function fieldsOf(line: LogLine): string {
+  if (typeof line.fields !== "object" || line.fields === null) return "";
+  return Object.entries(line.fields)
+    .map(([name, value]) => `${name}=${typeof value === "string" ? value : JSON.stringify(value)}`)
+    .join(" ");
+}
+
+export function asText(line: LogLine): string {
+  return [formatAbsolute(line.at), line.level.padEnd(5), `${line.target}:`, line.message, fieldsOf(line)].filter(Boolean).join(" ");
+}
+
+/** The lines of at least this severity that have all words of `text` in them, whatever their case. */
+export function select(lines: LogLine[], least: string, text: string): LogLine[] {
+  const severe = LEVELS.slice(0, LEVELS.findIndex((level) => level === least) + 1 || LEVELS.length) as readonly string[];
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  return lines.filter((line) => {
+    if (!severe.includes(line.level)) return false;
+    const whole = words.length > 0 ? `${line.target} ${line.message} ${fieldsOf(line)}`.toLowerCase() : "";
+    return words.every((word) => whole.includes(word));
+  });
+}

@@ -1,0 +1,94 @@
+// The node's log as it is written: followed or held, filtered, copied.
+import { NativeSelect, TextInput } from "@mantine/core";
+import { useHotkeys } from "@mantine/hooks";
+import { useQuery } from "@tanstack/react-query";
+import { useEffect, useMemo, useRef, useState } from "react";
+import { get, type LogLine, sorry } from "../api";
+import { useNet } from "../app";
+import { formatAbsolute } from "../format";
+import { asText, fieldsOf, LEVEL_TONE, LEVELS, LOG_KEY, MOST_LINES, select } from "../live/log";
+import { isClosed } from "../network";
+import { Closed } from "../session/closed";
+import { LOG } from "../shapes";
+import { Chip, CopyButton, Panel, Skeleton } from "../ui";
+
+/** Of a node whose events do not come. */
+const POLL_MS = 3_000;
+
+export function LogPage() {
+  const { told } = useNet();
+  const query = useQuery({ queryKey: ["", LOG_KEY], queryFn: ({ signal }) => get<LogLine[]>("", `log?limit=${MOST_LINES}`, LOG, signal), refetchInterval: told ? false : POLL_MS });
+  return (
+    <Panel title="Log" className="log-panel">
+      {isClosed(query.error) ? (
+        <Closed what="The log" />
+      ) : (
+        <>
+          {query.error && <div className="note warn" role="status">{query.data ? "These lines are old. " : "No line. "}{sorry(query.error)}</div>}
+          {query.data ? <Lines lines={query.data} /> : !query.error && <Skeleton />}
+        </>
+      )}
+    </Panel>
+  );
+}
+
+export function Lines({ lines }: { lines: LogLine[] }) {
+  const [least, setLeast] = useState<string>("TRACE");
+  const [text, setText] = useState("");
+  /** The lines that are held; null while it follows. */
+  const [held, setHeld] = useState<LogLine[] | null>(null);
+  const place = useRef<HTMLDivElement>(null);
+  const filter = useRef<HTMLInputElement>(null);
+  const all = held ?? lines;
+  const shown = useMemo(() => select(all, least, text), [all, least, text]);
+  const last = lines.at(-1);
+  const behind = held && last ? lines.length - 1 - lines.findLastIndex((line) => line === held.at(-1) || asText(line) === (held.at(-1) ? asText(held.at(-1)!) : "")) : 0;
+
+  const toggle = () => setHeld(held ? null : lines);
+  useHotkeys([
+    ["p", toggle],
+    ["/", () => filter.current?.focus()],
+  ]);
+  useEffect(() => {
+    if (!held && place.current) place.current.scrollTop = place.current.scrollHeight;
+  }, [shown, held]);
+  // Whoever scrolls up wants to read: it holds, and follows again from the end.
+  const scrolled = () => {
+    const e = place.current;
+    if (!e) return;
+    const atEnd = e.scrollHeight - e.scrollTop - e.clientHeight < 24;
+    if (!atEnd && !held) setHeld(lines);
+  };
+
+  return (
+    <>
+      <div className="filters">
+        <NativeSelect label="Level" value={least} data-testid="log-level" onChange={(e) => setLeast(e.currentTarget.value)} data={LEVELS.map((level) => ({ value: level, label: level === "TRACE" ? "all" : `${level.toLowerCase()} and worse` }))} />
+        <TextInput ref={filter} label="Filter" placeholder="words, press / to come here" value={text} data-testid="log-filter" onChange={(e) => setText(e.currentTarget.value)} />
+        <div className="actions tight">
+          <button type="button" className="button" aria-pressed={held !== null} aria-keyshortcuts="p" data-testid="log-hold" onClick={toggle}>{held ? "Follow" : "Pause"}</button>
+          <CopyButton text={shown.map(asText).join("\n")} what={`${shown.length} lines of the log`} />
+        </div>
+        <span className="dim" role="status" data-testid="log-state">
+          {shown.length === all.length ? `${all.length} lines` : `${shown.length} of ${all.length} lines`}
+          {held ? `, held${behind > 0 ? `: ${behind} new since` : ""}` : ", following"}
+        </span>
+      </div>
+      {shown.length === 0 ? (
+        <div className="note">{all.length === 0 ? "The node has not logged a line yet. What it logs at all is set by log.filter." : "No line fits the filter."}</div>
+      ) : (
+        <div className="log" ref={place} role="log" aria-live="off" aria-label="Lines of the log" tabIndex={0} onScroll={scrolled} data-testid="log">
+          {shown.map((line, i) => (
+            <div key={`${line.at} ${i}`} className="log-line" data-testid="log-line" data-level={line.level}>
+              <time className="dim" title={formatAbsolute(line.at)}>{formatAbsolute(line.at).slice(11)}</time>
+              <Chip tone={LEVEL_TONE[line.level] ?? "idle"}>{line.level}</Chip>
+              <span className="said">
+                <span className="dim">{line.target}</span> {line.message} <span className="dim">{fieldsOf(line)}</span>
+              </span>
+            </div>
+          ))}
+        </div>
+      )}
+    </>
+  );
+}
