@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 
 use crate::Broadcaster;
 use crate::keys::{self, Addresses, KeyError, KeyView, NewKey};
+use crate::origin::console_expiry;
 use crate::status::{StreamStatus, StreamView};
 
 fn routes() -> OpenApiRouter<Arc<Broadcaster>> {
@@ -46,9 +47,6 @@ pub(crate) fn topic(node: Arc<Broadcaster>) -> Topic {
     Topic::new("streams", move |ours| Box::pin(ready(serde_json::to_string(&views(&node, ours)).ok())))
 }
 
-/// How long a console may watch with one address, where addresses are signed.
-const CONSOLE_WATCHES: u64 = 24 * 3600;
-
 /// The streams. Where playback addresses are signed, this machine and owners get good ones; others have to be given theirs.
 #[utoipa::path(get, path = "/v1/streams", tag = "streams", responses((status = 200, description = "Live, and the last that ended", body = Vec<StreamView>)))]
 async fn streams(State(node): State<Arc<Broadcaster>>, Extension(caller): Extension<Caller>) -> Json<Vec<StreamView>> {
@@ -57,8 +55,7 @@ async fn streams(State(node): State<Arc<Broadcaster>>, Extension(caller): Extens
 
 /// The streams for whom the node trusts, or not.
 fn views(node: &Broadcaster, ours: bool) -> Vec<StreamView> {
-    // The same address for a day: a player that is told another one begins anew.
-    let expiry = if ours { (unix_now() / CONSOLE_WATCHES + 2) * CONSOLE_WATCHES } else { 0 };
+    let expiry = console_expiry(unix_now());
     let view = |stream: &Arc<StreamStatus>| {
         let (origin, name) = (&node.origin, &stream.name);
         let hls_url = if ours { origin.path(name, expiry) } else { format!("/live/{name}/master.m3u8") };

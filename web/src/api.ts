@@ -177,6 +177,8 @@ export interface Recording {
   /** Segments that it lacks, of all renditions. */
   gaps: number;
   state: "recording" | "ended" | "recovered" | "unfinished";
+  /** Path of its master playlist on the node; signed where addresses are, for who may have it. */
+  hls_url: string;
 }
 
 export interface LogLine {

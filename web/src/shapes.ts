@@ -90,7 +90,7 @@ export const KEYS: Shape<StreamKey[]> = [{ name: S, id: S, created_at: N, used_a
 
 export const NEW_KEY: Shape<NewKey> = { name: S, id: S, key: S, rtmp_url: S, rtmps_url: maybe(S), srt_url: maybe(S), whip_url: S, hls_url: maybe(S) };
 
-export const RECORDINGS: Shape<Recording[]> = [{ name: S, id: S, started_ms: N, duration_ms: N, bytes: N, gaps: N, state: S }];
+export const RECORDINGS: Shape<Recording[]> = [{ name: S, id: S, started_ms: N, duration_ms: N, bytes: N, gaps: N, state: S, hls_url: S }];
 
 export const LOG: Shape<LogLine[]> = [{ at: N, level: S, target: S, message: S, fields: "anything" }];
 

@@ -179,7 +179,7 @@ describe("stream keys", () => {
 });
 
 describe("recordings", () => {
-  const recording = (change: Partial<Recording> = {}): Recording => ({ name: "show", id: "20261121T164534Z-9b1c04d2", started_ms: NOW - DAY, duration_ms: 90_000, bytes: 1_250_000_000, gaps: 0, state: "ended", ...change });
+  const recording = (change: Partial<Recording> = {}): Recording => ({ name: "show", id: "20261121T164534Z-9b1c04d2", started_ms: NOW - DAY, duration_ms: 90_000, bytes: 1_250_000_000, gaps: 0, state: "ended", hls_url: "/recordings/show/20261121T164534Z-9b1c04d2/master.m3u8", ...change });
   const draw = (r: Recording, who: string) => html(<RecordingTable recordings={list(r)} picked={null} pick={() => {}} deleted={() => {}} />, who);
   test("have their figures, and go by an owner or from this machine, once they have ended", () => {
     expect(misfit([recording()], RECORDINGS)).toBeNull();
@@ -190,11 +190,12 @@ describe("recordings", () => {
     expect(disabled(draw(recording({ state: "recording" }), "owner"), "ask-delete")).toBe(true);
     expect(draw(recording({ gaps: 2 }), "owner")).toContain("2 gaps");
   });
-  test("are played by the signature of a stream of their name, where addresses are signed", () => {
-    const r = recording({ name: "demo" });
-    expect(folderOf(r, [{ node: weir, item: stream }])).toBe(`/recordings/demo/${r.id}`);
-    expect(folderOf(r, [{ node: weir, item: { ...stream, hls_url: "/live/demo@1900000000-0a1b/master.m3u8" } }])).toBe(`/recordings/demo@1900000000-0a1b/${r.id}`);
-    expect(folderOf(r, [{ node: weir, item: { ...stream, hls_url: "https://evil.example/live/x@1-2/master.m3u8" } }])).toBe(`/recordings/demo/${r.id}`);
+  test("are played where their node says, and nowhere else", () => {
+    const signed = "/recordings/demo@1900000000-0a1b/x1";
+    expect(folderOf(recording({ hls_url: `${signed}/master.m3u8` }))).toBe(signed);
+    for (const hls_url of ["https://evil.example/recordings/a/b/master.m3u8", "//evil.example/recordings/a/b/master.m3u8", "/live/demo/master.m3u8", ""]) {
+      expect(folderOf(recording({ name: "demo", id: "x1", hls_url }))).toBe("/recordings/demo/x1");
+    }
   });
   test("a clip is within its recording, and an hour long at most", () => {
     expect(stretch("0:05", "1:00.5", 90)).toEqual({ from: 5, to: 60.5 });

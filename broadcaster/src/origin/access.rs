@@ -12,6 +12,8 @@ use std::fmt;
 
 /// A secret has so many characters at least: fewer could be tried out.
 pub const LEAST_SECRET: usize = 16;
+/// How long a console may watch with one address, seconds.
+const CONSOLE_WATCHES: u64 = 24 * 3600;
 /// Hex digits of a signature: 128 bits.
 const DIGITS: usize = 32;
 
@@ -48,9 +50,14 @@ impl Access {
 
     /// The path of a stream's master playlist for somebody who may watch until `expiry`, unix seconds.
     pub fn path(&self, name: &str, expiry: u64) -> String {
+        format!("/live/{}/master.m3u8", self.part(name, expiry))
+    }
+
+    /// The part of such a path that names the stream.
+    pub(crate) fn part(&self, name: &str, expiry: u64) -> String {
         match &self.0 {
-            None => format!("/live/{name}/master.m3u8"),
-            Some(key) => format!("/live/{name}@{expiry}-{}/master.m3u8", sign(key, name, expiry)),
+            None => name.to_owned(),
+            Some(key) => format!("{name}@{expiry}-{}", sign(key, name, expiry)),
         }
     }
 
@@ -68,6 +75,11 @@ impl Access {
         mac.verify_truncated_left(&given).map_err(|_| Denied::Forged)?;
         if now < until { Ok(name) } else { Err(Denied::Expired) }
     }
+}
+
+/// Until when, unix seconds, a console at `now` may watch: the same for a day, since a player that is told another address begins anew.
+pub(crate) fn console_expiry(now: u64) -> u64 {
+    (now / CONSOLE_WATCHES + 2) * CONSOLE_WATCHES
 }
 
 fn sign(key: &Hmac<Sha256>, name: &str, expiry: u64) -> String {

@@ -35,7 +35,7 @@ mod tests;
 mod thumbnail;
 mod viewers;
 
-pub(crate) use access::Denied;
+pub(crate) use access::{Denied, console_expiry};
 pub use access::{Access, LEAST_SECRET};
 pub use directives::{DirectiveError, Directives};
 pub(crate) use http::for_players;

@@ -4,23 +4,24 @@ use super::catalog::{State as Stands, Summary};
 use super::clip::{ClipError, Recorded, Source};
 use super::store::{Store, content_type};
 use super::{Recordings, clip};
-use crate::origin::{Denied, for_players};
+use crate::origin::{Denied, console_expiry, for_players};
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures::StreamExt;
 use http_range_header::{EndPosition, StartPosition};
 use millrace_hop::unix_now;
-use millrace_node::http::Problem;
+use millrace_node::http::{Caller, Problem};
 use object_store::GetRange;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -57,10 +58,29 @@ pub(crate) fn router(recordings: Arc<Recordings>) -> (Router, OpenApiRouter) {
     (players, api)
 }
 
+/// A recording, and where it plays.
+#[derive(Debug, Serialize, ToSchema)]
+struct RecordingView {
+    #[serde(flatten)]
+    summary: Summary,
+    /// Path of its master playlist. Where playback addresses are signed, this machine and owners get a good one; others have to be
+    /// given theirs.
+    hls_url: String,
+}
+
 /// The recordings.
-#[utoipa::path(get, path = "/v1/recordings", tag = "recordings", responses((status = 200, description = "All that are in the store", body = Vec<Summary>)))]
-async fn list(State(recordings): State<Arc<Recordings>>) -> Json<Vec<Summary>> {
-    Json(recordings.catalog.all())
+#[utoipa::path(get, path = "/v1/recordings", tag = "recordings", responses((status = 200, description = "All that are in the store", body = Vec<RecordingView>)))]
+async fn list(
+    State(recordings): State<Arc<Recordings>>,
+    Extension(caller): Extension<Caller>,
+) -> Json<Vec<RecordingView>> {
+    let expiry = console_expiry(unix_now());
+    let view = |summary: Summary| {
+        let access = &recordings.options.access;
+        let name = if caller.is_trusted() { access.part(&summary.name, expiry) } else { summary.name.clone() };
+        RecordingView { hls_url: format!("/recordings/{name}/{}/master.m3u8", summary.id), summary }
+    };
+    Json(recordings.catalog.all().into_iter().map(view).collect())
 }
 
 /// Deletes a recording that has ended.

@@ -2,12 +2,12 @@
 import { NativeSelect, TextInput } from "@mantine/core";
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useState } from "react";
-import type { Recording, Stream } from "../api";
+import type { Recording } from "../api";
 import { useNet } from "../app";
 import { Confirm } from "../confirm";
 import { count, formatAbsolute, formatBytes, formatClock, formatSpan, parseClock } from "../format";
 import type { Playback } from "../hls";
-import { type From, type Load, useOwn } from "../network";
+import { type Load, useOwn } from "../network";
 import { Player } from "../player";
 import { useSession } from "../session/session";
 import { RECORDINGS } from "../shapes";
@@ -52,7 +52,7 @@ function Recordings() {
       {failing.map(({ item }) => (
         <div key={item.id} className="note bad panel" role="alert">{item.name} is not being recorded: {item.recording?.error ?? "the store fails"}. It is tried again by itself.</div>
       ))}
-      {shown && <Shown key={keyOf(shown)} recording={shown} streams={net.streams} close={() => setPicked(null)} />}
+      {shown && <Shown key={keyOf(shown)} recording={shown} close={() => setPicked(null)} />}
       <Panel title="Recordings" aside={all.state === "ready" && all.data.length > 0 ? `${count(all.data.length, "recording")}, ${formatBytes(all.data.reduce((sum, r) => sum + r.bytes, 0))}` : null}>
         <RecordingTable recordings={all} picked={picked} pick={(r) => setPicked(keyOf(r))} deleted={deleted} />
       </Panel>
@@ -107,22 +107,21 @@ export function RecordingTable({ recordings, picked, pick, deleted }: { recordin
   );
 }
 
-/** Where a recording is played: where addresses are signed, a stream of its name that is on the page has a good signature. */
-export function folderOf(r: Recording, streams: From<Stream>[]): string {
-  const of = streams.find((s) => s.node.url === "" && s.item.name === r.name)?.item.hls_url;
-  const signed = of && /^\/live\/([^/]+@[^/]+)\/master\.m3u8$/.exec(of)?.[1];
-  return `/recordings/${signed ?? encodeURIComponent(r.name)}/${encodeURIComponent(r.id)}`;
+/** Below which a recording lies at its own node, whatever is told. */
+export function folderOf(r: Recording): string {
+  const told = /^\/recordings\/[^/?#]+\/[^/?#]+(?=\/master\.m3u8$)/.exec(r.hls_url)?.[0];
+  return told ?? `/recordings/${encodeURIComponent(r.name)}/${encodeURIComponent(r.id)}`;
 }
 
-function Shown({ recording: r, streams, close }: { recording: Recording; streams: Load<From<Stream>[]>; close: () => void }) {
+function Shown({ recording: r, close }: { recording: Recording; close: () => void }) {
   // A player begins anew where its address changes.
-  const [folder] = useState(() => folderOf(r, ready(streams)));
+  const [folder] = useState(() => folderOf(r));
   const [playback, setPlayback] = useState<Playback | null>(null);
   const tell = useCallback((now: Playback) => setPlayback(now), []);
   return (
     <Panel title={`${r.name}, ${formatAbsolute(r.started_ms).slice(0, 16)}`} className="streams" aside={<button type="button" className="button" onClick={close}>Close</button>}>
       <div className="detail">
-        <Player url={`${folder}/master.m3u8`} name={r.name} live={r.state === "recording"} gone={playback?.message?.includes("403") ? "Playback is signed here: a recording plays while its stream is on the page, or by millrace key sign" : "The store does not give this recording"} tell={tell} />
+        <Player url={`${folder}/master.m3u8`} name={r.name} live={r.state === "recording"} gone={playback?.message?.includes("403") ? "Playback is signed here: sign in, or have an address made by millrace key sign" : "The store does not give this recording"} tell={tell} />
         <div className="detail-side">
           <dl className="facts">
             <Fact name="Length"><span className="num">{formatSpan(r.duration_ms)}</span></Fact>
