@@ -87,9 +87,12 @@ fn the_description_holds_and_everybody_gets_what_is_theirs() {
         if tickets["sent"]["count"].as_u64() > Some(0) { Ok(()) } else { Err(tickets.to_string()) }
     });
 
-    let devices = get_json(&format!("{}/api/v1/devices", network.ready.transcoder_apis[0])).unwrap();
-    let load = &devices["devices"][0]["load"];
-    assert!(load["utilisation"].is_u64() && load["memory_bytes"].as_u64() > Some(1 << 20), "{devices}");
+    wait_for("a device says how busy it is", PATIENCE, || {
+        let devices = get_json(&format!("{}/api/v1/devices", network.ready.transcoder_apis[0]))?;
+        let load = &devices["devices"][0]["load"];
+        let told = load["utilisation"].is_u64() && load["memory_bytes"].as_u64() > Some(1 << 20);
+        if told { Ok(()) } else { Err(devices.to_string()) }
+    });
 
     // The description of each role, as it is committed, and as its calls answer.
     let documents = tempfile::tempdir().unwrap();

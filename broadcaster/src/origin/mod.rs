@@ -35,8 +35,8 @@ mod tests;
 mod thumbnail;
 mod viewers;
 
-pub(crate) use access::{Denied, console_expiry};
 pub use access::{Access, LEAST_SECRET};
+pub(crate) use access::{Denied, console_expiry};
 pub use directives::{DirectiveError, Directives};
 pub(crate) use http::for_players;
 pub(crate) use rendition::Description;
