@@ -24,6 +24,7 @@ const PAGES = [
   { to: "/", name: "Overview" },
   { to: "/streams", name: "Streams" },
   { to: "/segments", name: "Segments" },
+  { to: "/verification", name: "Verification" },
   { to: "/nodes", name: "Nodes" },
   { to: "/earnings", name: "Earnings" },
   { to: "/stake", name: "Stake" },

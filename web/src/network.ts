@@ -53,7 +53,7 @@ export interface Network {
 }
 
 /** Asks one path of several nodes, each on its own beat. */
-function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], every = POLL_MS): Answer<T>[] {
+export function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], every = POLL_MS): Answer<T>[] {
   return useQueries({
     queries: urls.map((url) => ({
       queryKey: [url, path],

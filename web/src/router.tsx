@@ -10,6 +10,7 @@ import { Panel } from "./ui";
 import { FundsPage } from "./pages/funds";
 import { StakePage } from "./pages/stake";
 import { StartPage, startSearch } from "./pages/start";
+import { EvidencePage, VerificationPage } from "./pages/verification";
 
 const root = createRootRoute({ component: App, notFoundComponent: Nowhere, errorComponent: Broken });
 const at = <P extends string>(path: P, component: () => React.ReactNode) => createRoute({ getParentRoute: () => root, path, component });
@@ -23,6 +24,10 @@ function StakeOf() {
 function StartOf() {
   return <StartPage {...start.useSearch()} />;
 }
+function EvidenceOf() {
+  return <EvidencePage id={evidence.useParams().id} />;
+}
+const evidence = createRoute({ getParentRoute: () => root, path: "/verification/$id", component: EvidenceOf });
 const start = createRoute({ getParentRoute: () => root, path: "/start", component: StartOf, validateSearch: startSearch });
 const stream = createRoute({ getParentRoute: () => root, path: "/streams/$id", component: StreamOf });
 const staker = createRoute({ getParentRoute: () => root, path: "/stake/$node", component: StakeOf });
@@ -39,6 +44,8 @@ export const router = createRouter({
     staker,
     at("/funds", FundsPage),
     start,
+    at("/verification", VerificationPage),
+    evidence,
   ]),
   scrollRestoration: true,
 });
