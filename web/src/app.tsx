@@ -26,6 +26,7 @@ const PAGES = [
   { to: "/segments", name: "Segments" },
   { to: "/verification", name: "Verification" },
   { to: "/nodes", name: "Nodes" },
+  { to: "/devices", name: "Devices" },
   { to: "/earnings", name: "Earnings" },
   { to: "/stake", name: "Stake" },
   { to: "/funds", name: "Funds" },

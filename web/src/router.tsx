@@ -10,6 +10,7 @@ import { Panel } from "./ui";
 import { FundsPage } from "./pages/funds";
 import { StakePage } from "./pages/stake";
 import { StartPage, startSearch } from "./pages/start";
+import { DevicesPage } from "./pages/devices";
 import { EvidencePage, VerificationPage } from "./pages/verification";
 
 const root = createRootRoute({ component: App, notFoundComponent: Nowhere, errorComponent: Broken });
@@ -46,6 +47,7 @@ export const router = createRouter({
     start,
     at("/verification", VerificationPage),
     evidence,
+    at("/devices", DevicesPage),
   ]),
   scrollRestoration: true,
 });
