@@ -72,8 +72,10 @@ try {
   const deep = page.url();
   for (const [name, path, shown] of [
     ["streams", "/streams", "stream-row"],
-    ["segments", "/segments", "segment-row"],
+    ["segments", "/segments", "way-row"],
+    ["verification", "/verification", "record-row"],
     ["nodes", "/nodes", "transcoder-row"],
+    ["devices", "/devices", "device"],
     ["earnings", "/earnings", "money-row"],
     ["stake", "/stake", "own"],
     ["operator", `/stake/${orchestrator}`, "delegation"],

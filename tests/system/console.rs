@@ -30,3 +30,8 @@ fn each_guide_leads_from_nothing_to_finished_by_what_its_screen_says() {
     // The transcoder that a guide leads to has all the work, so that its first segment comes soon.
     println!("{}", at_the_console("start.mjs", &["--source", "none", "--transcoders", "0"]));
 }
+
+#[test]
+fn what_a_liar_returned_is_shown_beside_what_it_was_given() {
+    println!("{}", at_the_console("verification.mjs", &["--source", "demo", "--liar", "black"]));
+}

@@ -4,6 +4,7 @@ import type { Device, Transcoder } from "./api";
 import { count, formatAbsolute, formatMs, formatSpan, grouped } from "./format";
 import { type From, MAX_NODES, type Network, type Seen } from "./network";
 import { Ago, Amount, Chip, Fact, Hex, Loaded, Meter, Now, Panel, Skeleton } from "./ui";
+import { inWords } from "./verification/fault";
 import { ready, TRANSCODER_TONE } from "./words";
 
 /** `more` is what a page adds to the row of a transcoder that it can ask itself. */
@@ -87,7 +88,7 @@ function TranscoderRow({ worker, own, more }: { worker: From<Transcoder>; own: S
       </Head>
       {t.suspended && (
         <p className="note bad">
-          Suspended: {t.suspended.reason}. {t.suspended.until === null ? "Until an operator lifts it." : <Until at={t.suspended.until} />}
+          Suspended: {inWords(t.suspended.reason)}. {t.suspended.until === null ? "Until an operator lifts it." : <Until at={t.suspended.until} />}
         </p>
       )}
       {t.devices.length === 0 && <p className="doing dim">{t.state === "gone" ? <>left, last seen <Ago at={t.since} /></> : "no device reported"}</p>}

@@ -1,7 +1,8 @@
 // What the console makes of a rendition that failed: figures, words, pictures and signatures.
 import { describe, expect, test } from "vitest";
 import { difference, WHITE } from "../src/verification/difference";
-import { bars, type Evidence, inWords, levels, type Sampling, secrets } from "../src/verification/evidence";
+import { bars, type Evidence, type Sampling, secrets } from "../src/verification/evidence";
+import { inWords, levels } from "../src/verification/fault";
 import { signers } from "../src/verification/signed";
 
 describe("figures", () => {

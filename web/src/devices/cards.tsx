@@ -37,8 +37,7 @@ function Card({ device: d, process }: { device: OwnDevice; process: DeviceProces
     <article className="node device-card" data-testid="device" data-name={d.name} data-kind={d.kind}>
       <header className="node-head">
         <strong>{d.name}</strong>
-        <span className="role">{d.kind}</span>
-        <span className="dim">{d.detail}</span>
+        <span className="dim">{d.detail.toLowerCase().startsWith(d.kind.toLowerCase()) ? d.detail : `${d.kind}, ${d.detail}`}</span>
         {d.megapixels_per_second === 0 && <Chip tone="warn">its process is not ready</Chip>}
         {load?.throttled && <Chip tone="warn">slowed: {load.throttled}</Chip>}
       </header>

@@ -7,7 +7,7 @@ import { appended } from "./devices";
 /** Five minutes of one point every two seconds. */
 const POINTS = 150;
 const BEAT_MS = 2_000;
-const DRAWING = { height: 84, size: 40, series: () => [{ stroke: () => colour("--water"), width: 1.5, spanGaps: false, points: { show: false } }] };
+const DRAWING = { height: 120, size: 40, series: () => [{ stroke: () => colour("--water"), width: 1.5, spanGaps: false, points: { show: false } }] };
 
 export function Trail({ name, value }: { name: string; value: number | null }) {
   const [seen, setSeen] = useState<{ times: number[]; values: (number | null)[] }>({ times: [], values: [] });

@@ -4,6 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { formatAbsolute } from "../format";
 import { type From, type Load, merge, type Network, type Seen, useAnswers } from "../network";
 import type { Shape } from "../shapes";
+import { levels } from "./fault";
 
 /** How two key frames compare. Levels are sixteenths of one of 256. */
 export interface Figures {
@@ -128,16 +129,6 @@ export function useFile({ node, item }: From<Evidence>, file: string) {
       return reply.blob();
     },
   });
-}
-
-/** The fault as people count: in levels and not in their sixteenths. */
-export function inWords(fault: string): string {
-  return fault.replaceAll(/\b(\d+)\/16\b/g, (_, n: string) => levels(Number(n)));
-}
-
-/** Sixteenths of a level: `194`, `12.5`. */
-export function levels(sixteenths: number): string {
-  return String(Number((sixteenths / 16).toFixed(1)));
 }
 
 export interface Bar {

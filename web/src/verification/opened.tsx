@@ -3,7 +3,8 @@ import { useQuery } from "@tanstack/react-query";
 import { formatAbsolute, formatBitrate, grouped, short } from "../format";
 import type { From } from "../network";
 import { Ago, CopyButton, Fact, Hex } from "../ui";
-import { bars, type Evidence, type Figures, fileUrl, inWords, type Signed } from "./evidence";
+import { bars, type Evidence, type Figures, fileUrl, type Signed } from "./evidence";
+import { inWords } from "./fault";
 import { Pictures } from "./pictures";
 
 const FILES = [

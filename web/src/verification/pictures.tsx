@@ -23,7 +23,7 @@ export function Pictures({ shown }: { shown: From<Evidence> }) {
   const both = source.url && rendition.url ? { source: source.url, rendition: rendition.url } : null;
   return (
     <div className="evidence-pictures" data-testid="pictures" data-way={both ? way : "beside"}>
-      {both && <SegmentedControl size="xs" aria-label="How the pictures are shown" data={WAYS} value={way} onChange={setWay} />}
+      {both && <SegmentedControl size="xs" transitionDuration={0} aria-label="How the pictures are shown" data={WAYS} value={way} onChange={setWay} />}
       {both && way === "over" ? (
         <Over {...both} shape={shape} />
       ) : both && way === "difference" ? (

@@ -5,7 +5,8 @@ import { formatAbsolute, formatSpan, grouped } from "../format";
 import type { From, Load } from "../network";
 import { Chip, Loaded, Now, Scroll } from "../ui";
 import { ready, TRANSCODER_TONE } from "../words";
-import { inWords, type Sampling, secrets } from "./evidence";
+import { type Sampling, secrets } from "./evidence";
+import { inWords } from "./fault";
 
 export function Record({ transcoders }: { transcoders: Load<From<Transcoder>[]> }) {
   return (

@@ -1,6 +1,7 @@
 // The way of a stream's segments, from the logs of those through whose hands they went. Pure: way.tsx draws it.
 import type { Segment } from "../api";
 import type { From } from "../network";
+import { inWords } from "../verification/fault";
 
 /** Segments in the picture. */
 export const SHOWN = 50;
@@ -117,7 +118,7 @@ const WORDS: Record<Segment["result"], string> = { pass: "passed", fail: "failed
 /** An attempt in words. */
 export function attempted({ segment: s }: Step, name: (id: string) => string): string {
   const word = WORDS[s.result] ?? s.result;
-  const fault = s.fault?.replaceAll(/0x[0-9a-f]{40}\b/gi, name);
+  const fault = s.fault && inWords(s.fault).replaceAll(/0x[0-9a-f]{40}\b/gi, name);
   return `${s.worker_name || name(s.worker)} ${word}${fault ? `: ${fault}` : ""}`;
 }
 
