@@ -66,7 +66,7 @@ export function ready<T>(load: Load<From<T>[]>): From<T>[] {
 
 /** The result of one attempt at a segment. */
 export function verdict(segment: Segment): { tone: Tone; word: string; why: string | null } {
-  const fault = segment.fault === null ? null : inWords(segment.fault);
+  const fault = segment.fault == null ? null : inWords(segment.fault);
   switch (segment.result) {
     case "pass":
       return { tone: "ok", word: "Pass", why: fault };

@@ -51,7 +51,7 @@ function Card({ device: d, process }: { device: OwnDevice; process: DeviceProces
         {stored && <Fact name="Memory"><span className="num">{stored}</span></Fact>}
         {load?.temperature_c != null && <Fact name="Temperature"><span className="num">{Math.round(load.temperature_c)} °C</span></Fact>}
         {load?.encoder_sessions != null && <Fact name="Encoder sessions" title="Of all programs on this machine"><span className="num">{grouped(load.encoder_sessions)}</span></Fact>}
-        {process && <Fact name="Process"><span className="num">{process.pid === null ? "between two lives" : process.pid}</span></Fact>}
+        {process && <Fact name="Process"><span className="num">{process.pid == null ? "between two lives" : process.pid}</span></Fact>}
         {process && <Fact name="Restarts"><span className={`num ${process.restarts > 0 ? "bad" : ""}`}>{grouped(process.restarts)}</span></Fact>}
       </dl>
       {process?.last_end && <p className="dim">Its process last ended: {process.last_end}.</p>}

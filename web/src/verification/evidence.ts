@@ -156,11 +156,11 @@ export function bars(f: Figures): Bar[] {
 
 /** The state of a node's sampling secrets in a sentence. */
 export function secrets(name: string, s: Sampling, now: number): { text: string; bad: boolean } {
-  if (s.problem !== null) return { text: `How the sampling secrets of ${name} stand is not known: ${s.problem}.`, bad: true };
-  if (s.revealed === null) return { text: `${name} has committed to no sampling secrets at the chain.`, bad: false };
+  if (s.problem != null) return { text: `How the sampling secrets of ${name} stand is not known: ${s.problem}.`, bad: true };
+  if (s.revealed == null) return { text: `${name} has committed to no sampling secrets at the chain.`, bad: false };
   const known = `The sampling secrets of ${name} are public up to ${day(s.revealed)} (UTC)`;
-  if (s.overdue_at !== null && now >= s.overdue_at * 1000) return { text: `${known}. The next is overdue since ${minute(s.overdue_at)}: anyone can have the node slashed.`, bad: true };
-  return { text: s.next_reveal_at === null ? `${known}, and none is owed.` : `${known}; the next can be revealed from ${minute(s.next_reveal_at)} on.`, bad: false };
+  if (s.overdue_at != null && now >= s.overdue_at * 1000) return { text: `${known}. The next is overdue since ${minute(s.overdue_at)}: anyone can have the node slashed.`, bad: true };
+  return { text: s.next_reveal_at == null ? `${known}, and none is owed.` : `${known}; the next can be revealed from ${minute(s.next_reveal_at)} on.`, bad: false };
 }
 
 const day = (epoch: number) => new Date(epoch * 86_400_000).toISOString().slice(0, 10);
