@@ -45,3 +45,8 @@ fn an_owner_signs_in_and_operates_the_node() {
     println!("{}", run("operator.mjs", &[&ready.console_url, &own, &ready.transcoder_apis[0], &worker]));
     network.assert_well();
 }
+
+#[test]
+fn what_a_liar_returned_is_shown_beside_what_it_was_given() {
+    println!("{}", at_the_console("verification.mjs", &["--source", "demo", "--liar", "black"]));
+}

@@ -142,6 +142,16 @@ export function network(scene, ports) {
     };
   };
 
+  const devices = (i) => {
+    const [of] = transcoders().slice(i - 2);
+    const load = (hot) => ({ utilisation: 38 + 9 * Math.sin(Date.now() / 9000), memory_bytes: 1_340_000_000, memory_total_bytes: 24_152_000_000, temperature_c: hot ? 84 : 52, throttled: hot ? "the card is too warm" : null, encoder_sessions: 2 });
+    return {
+      devices: of.devices.map(({ capacity, ...d }) => ({ ...d, megapixels_per_second: capacity, load: d.kind === "nvenc" ? load(scene === "trouble") : null })),
+      draining: false,
+      processes: of.devices.map((d, k) => ({ device: d.name, pid: 4_100 + k, restarts: scene === "trouble" ? 1 : 0, last_end: scene === "trouble" ? "killed by signal 9" : null })),
+    };
+  };
+
   return (i, path, query) => {
     const limit = Number(query.get("limit") ?? 50);
     switch (path) {
@@ -155,6 +165,12 @@ export function network(scene, ports) {
         return i === 0 ? { rtmp_url: "rtmp://127.0.0.1:1935/live", keys: [{ name: "demo", key: "k7Qm2-vaXw9-Tt4eP" }] } : undefined;
       case "transcoders":
         return i === 1 ? transcoders() : undefined;
+      case "devices":
+        return i >= 2 ? devices(i) : undefined;
+      case "evidence":
+        return i === 1 ? [] : undefined;
+      case "sampling":
+        return i === 1 ? { epoch: Math.floor(began / 86_400_000), revealed: null, next_reveal_at: null, overdue_at: null, problem: null } : undefined;
       case "segments":
         return segments(limit);
       case "tickets":

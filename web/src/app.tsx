@@ -37,7 +37,9 @@ const PAGES: { to: Page; name: string; of?: string }[] = [
   { to: "/keys", name: "Stream keys", of: "broadcaster" },
   { to: "/recordings", name: "Recordings", of: "broadcaster" },
   { to: "/segments", name: "Segments" },
+  { to: "/verification", name: "Verification" },
   { to: "/nodes", name: "Nodes" },
+  { to: "/devices", name: "Devices" },
   { to: "/earnings", name: "Earnings" },
   { to: "/stake", name: "Stake" },
   { to: "/funds", name: "Funds" },
@@ -45,7 +47,7 @@ const PAGES: { to: Page; name: string; of?: string }[] = [
   { to: "/log", name: "Log" },
   { to: "/config", name: "Configuration" },
 ];
-type Page = "/" | "/streams" | "/keys" | "/recordings" | "/segments" | "/nodes" | "/earnings" | "/stake" | "/funds" | "/start" | "/log" | "/config";
+type Page = "/" | "/streams" | "/keys" | "/recordings" | "/segments" | "/verification" | "/nodes" | "/devices" | "/earnings" | "/stake" | "/funds" | "/start" | "/log" | "/config";
 const OVERVIEW = PAGES[0]!;
 
 export function App() {

@@ -63,7 +63,7 @@ export interface Network {
 }
 
 /** Asks one path of several nodes, each on its own beat: those among `told` tell it by themselves. */
-function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], every = POLL_MS, told?: ReadonlySet<string>): Answer<T>[] {
+export function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], every = POLL_MS, told?: ReadonlySet<string>): Answer<T>[] {
   return useQueries({
     queries: urls.map((url) => ({
       queryKey: [url, path],

@@ -4,9 +4,11 @@ import type { Device, Transcoder } from "./api";
 import { count, formatAbsolute, formatMs, formatSpan, grouped } from "./format";
 import { type From, MAX_NODES, type Network, type Seen } from "./network";
 import { Ago, Amount, Chip, Fact, Hex, Loaded, Meter, Now, Panel, Skeleton } from "./ui";
+import { inWords } from "./verification/fault";
 import { ready, TRANSCODER_TONE } from "./words";
 
-export function Nodes({ net }: { net: Network }) {
+/** `more` is what a page adds to the row of a transcoder that it can ask itself. */
+export function Nodes({ net, more }: { net: Network; more?: (own: Seen) => ReactNode }) {
   const others = net.nodes.filter((n) => n.role !== "transcoder" && n.role !== "");
   const workers = ready(net.transcoders);
   const listed = new Set(workers.map((w) => w.item.address.toLowerCase()));
@@ -21,7 +23,7 @@ export function Nodes({ net }: { net: Network }) {
       ))}
       {net.root.data && !(net.root.data.role === "transcoder" && loose.length > 0 && workers.length === 0) && (
         <Loaded load={net.transcoders} empty={loose.length > 0 ? "No orchestrator lists a transcoder." : "No transcoder has joined. Start one with: millrace transcoder"}>
-          {(items) => items.map((w) => <TranscoderRow key={`${w.node.url} ${w.item.address}`} worker={w} own={ownNode(w.item, net.nodes)} />)}
+          {(items) => items.map((w) => <TranscoderRow key={`${w.node.url} ${w.item.address}`} worker={w} own={ownNode(w.item, net.nodes)} more={more} />)}
         </Loaded>
       )}
       {loose.map((n) => (
@@ -77,7 +79,7 @@ function NodeRow({ node, doing }: { node: Seen; doing: string | null }) {
   );
 }
 
-function TranscoderRow({ worker, own }: { worker: From<Transcoder>; own: Seen | undefined }) {
+function TranscoderRow({ worker, own, more }: { worker: From<Transcoder>; own: Seen | undefined; more: ((own: Seen) => ReactNode) | undefined }) {
   const t = worker.item;
   return (
     <article className="node" data-testid="transcoder-row" data-name={t.name} data-address={t.address} data-state={t.state} data-earned-wei={t.earned_wei}>
@@ -86,11 +88,12 @@ function TranscoderRow({ worker, own }: { worker: From<Transcoder>; own: Seen | 
       </Head>
       {t.suspended && (
         <p className="note bad">
-          Suspended: {t.suspended.reason}. {t.suspended.until === null ? "Until an operator lifts it." : <Until at={t.suspended.until} />}
+          Suspended: {inWords(t.suspended.reason)}. {t.suspended.until === null ? "Until an operator lifts it." : <Until at={t.suspended.until} />}
         </p>
       )}
       {t.devices.length === 0 && <p className="doing dim">{t.state === "gone" ? <>left, last seen <Ago at={t.since} /></> : "no device reported"}</p>}
       {t.state !== "gone" && t.devices.map((d, i) => <DeviceLine key={`${d.name} ${i}`} device={d} />)}
+      {own && more?.(own)}
       <dl className="facts">
         <Fact name="Bond"><span className="num">{t.bond_mill} MILL</span></Fact>
         <Fact name="Segments" title={`${grouped(t.segments_ok)} passed, ${grouped(t.segments_failed)} failed`}>

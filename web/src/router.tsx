@@ -14,6 +14,8 @@ import { Panel } from "./ui";
 import { FundsPage } from "./pages/funds";
 import { StakePage } from "./pages/stake";
 import { StartPage, startSearch } from "./pages/start";
+import { DevicesPage } from "./pages/devices";
+import { EvidencePage, VerificationPage } from "./pages/verification";
 
 const root = createRootRoute({ component: App, notFoundComponent: Nowhere, errorComponent: Broken });
 const at = <P extends string>(path: P, component: () => React.ReactNode) => createRoute({ getParentRoute: () => root, path, component });
@@ -27,6 +29,10 @@ function StakeOf() {
 function StartOf() {
   return <StartPage {...start.useSearch()} />;
 }
+function EvidenceOf() {
+  return <EvidencePage id={evidence.useParams().id} />;
+}
+const evidence = createRoute({ getParentRoute: () => root, path: "/verification/$id", component: EvidenceOf });
 const start = createRoute({ getParentRoute: () => root, path: "/start", component: StartOf, validateSearch: startSearch });
 const stream = createRoute({ getParentRoute: () => root, path: "/streams/$id", component: StreamOf });
 const staker = createRoute({ getParentRoute: () => root, path: "/stake/$node", component: StakeOf });
@@ -47,6 +53,9 @@ export const router = createRouter({
     start,
     at("/log", LogPage),
     at("/config", ConfigPage),
+    at("/verification", VerificationPage),
+    evidence,
+    at("/devices", DevicesPage),
   ]),
   scrollRestoration: true,
 });

@@ -4,6 +4,7 @@ import type { Segment, TicketState, Transcoder } from "./api";
 import { count } from "./format";
 import type { Purse } from "./funds/read";
 import type { From, Load, Network } from "./network";
+import { inWords } from "./verification/fault";
 
 /** The colour of a statement: well, nothing going on, needs a look, broken. */
 export type Tone = "ok" | "idle" | "warn" | "bad";
@@ -43,17 +44,18 @@ export function ready<T>(load: Load<From<T>[]>): From<T>[] {
 
 /** The result of one attempt at a segment. */
 export function verdict(segment: Segment): { tone: Tone; word: string; why: string | null } {
+  const fault = segment.fault == null ? null : inWords(segment.fault);
   switch (segment.result) {
     case "pass":
-      return { tone: "ok", word: "Pass", why: segment.fault };
+      return { tone: "ok", word: "Pass", why: fault };
     case "fail":
-      return { tone: "bad", word: "Fail", why: segment.fault ?? "no fault was named" };
+      return { tone: "bad", word: "Fail", why: fault ?? "no fault was named" };
     case "lost":
-      return { tone: "warn", word: "Lost", why: segment.fault ?? "the worker went away" };
+      return { tone: "warn", word: "Lost", why: fault ?? "the worker went away" };
     case "refused":
-      return { tone: "warn", word: "Refused", why: segment.fault ?? "the worker declined it" };
+      return { tone: "warn", word: "Refused", why: fault ?? "the worker declined it" };
     default:
-      return { tone: "idle", word: String(segment.result), why: segment.fault };
+      return { tone: "idle", word: String(segment.result), why: fault };
   }
 }
 

@@ -1,0 +1,21 @@
+// The devices of this transcoder, or of those that this node can ask.
+import { useNet } from "../app";
+import { DeviceCards } from "../devices/cards";
+import "../devices/devices.css";
+import { Panel, Skeleton } from "../ui";
+
+export function DevicesPage() {
+  const net = useNet();
+  const own = net.nodes.filter((n) => n.role === "transcoder");
+  if (!net.root.data && !net.root.error) return <Panel title="Devices"><Skeleton /></Panel>;
+  if (own.length === 0) return <Panel title="Devices"><div className="note">Transcoders have devices, and this node knows none that it can ask. Open the console of one, or list it in node.peers.</div></Panel>;
+  return (
+    <div className="column devices">
+      {own.map((node) => (
+        <Panel key={node.url} title={node.name || "Devices"}>
+          <DeviceCards net={net} node={node} />
+        </Panel>
+      ))}
+    </div>
+  );
+}
