@@ -72,7 +72,7 @@ impl Relay {
         }
         let must_prepay = session.must_prepay(job.open.stream);
         let promised = if must_prepay { PREPAID_SEGMENTS.into() } else { 0 };
-        if let Err(reason) = job.take_on(&node.account.credits, UNDER_WAY, promised).await {
+        if let Err(reason) = job.take_on(&node.account.credits, &self.terms, UNDER_WAY, promised).await {
             return job.refuse(RefusalCode::Payment, reason.to_string()).await;
         }
         if must_prepay {

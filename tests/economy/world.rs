@@ -206,7 +206,8 @@ impl World {
     fn end(&mut self, from: Id, to: Id, stream: B256, outcome: Outcome) {
         let pair = self.pairs.get_mut(&(from, to)).unwrap();
         pair.unpaid += u64::from(outcome == Outcome::Unpaid);
-        pair.credit.end(self.now, stream, outcome);
+        let price = if from < BROADCASTERS { PRICES.0 } else { PRICES.1 };
+        pair.credit.end(self.now, stream, outcome, U256::from(price));
     }
 
     fn refuse(&mut self, reason: &str) {
@@ -249,7 +250,7 @@ impl World {
             return None;
         }
         let pair = self.pairs.get_mut(&(broadcaster, orchestrator)).unwrap();
-        pair.credit.paid_ahead(stream, taken);
+        pair.credit.paid_ahead(stream, taken, U256::from(PRICES.0));
         pair.ahead += taken;
         if way == Way::Drains {
             self.drain(broadcaster, orchestrator).await;

@@ -90,7 +90,7 @@ async fn run(node: &Arc<Transcoder>, mut job: Job) -> Result<Option<Settled>, Se
             return job.refuse(RefusalCode::Unsupported, why).await.map(refused);
         }
     }
-    if let Err(reason) = job.take_on(&node.account.credits, MAX_UNPAID, 0).await {
+    if let Err(reason) = job.take_on(&node.account.credits, &node.terms, MAX_UNPAID, 0).await {
         return job.refuse(RefusalCode::Payment, reason.to_string()).await.map(refused);
     }
     let Some(lane) = node.reserve(job.open.stream, job.open.megapixel_rate) else {

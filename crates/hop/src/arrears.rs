@@ -130,8 +130,9 @@ async fn take(account: &Account, assigner: Assigner, ticket: &Signed<Ticket>) ->
     let payer = assigner.payer;
     match account.till.accept_late(ticket, assigner).await {
         Ok((commits, work)) => {
-            if let Some(Unpaid { stream, delivered, due, .. }) = work {
-                account.credits.repaid(payer, stream, due.work_hash, delivered);
+            if let Some(work) = work {
+                account.credits.repaid(&work);
+                let Unpaid { stream, due, .. } = work;
                 info!(%payer, %stream, work = %due.work_hash, price = %due.price, "a ticket that was held up has come");
             }
             Down::TicketAck { commits }

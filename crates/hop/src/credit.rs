@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{Address, B256};
-use millrace_store::{Store, StoreError};
+use alloy::primitives::{Address, B256, U256};
+use millrace_store::{Store, StoreError, Unpaid};
 use millrace_tickets::credit::{Credit, CreditError, Outcome};
+use millrace_tickets::{Terms, price};
 
 use crate::source::Source;
 use crate::unix_now;
@@ -37,7 +38,9 @@ pub struct Credits {
     waiting: Mutex<HashMap<B256, bool>>,
 }
 
-/// A worker that has no receipt so long after the source's end is late, and an assigner that gives up on it owes nothing.
+/// A worker that has no receipt so long after the source's end, and after the time that the work takes at the rate that was reserved for
+/// it, is late, and an assigner that gives up on it owes nothing. By the source's end alone, one that sends a long segment at once would
+/// make any worker late.
 const LATE: Duration = Duration::from_secs(1);
 
 /// What an assigner takes to receive is not the worker's own time: else one that reads slowly would make any worker late, and have
@@ -71,12 +74,39 @@ impl Tempo {
     }
 }
 
+/// The work on a segment that is taken on.
+pub(crate) struct Work {
+    pub(crate) stream: B256,
+    pub(crate) source: Arc<Source>,
+    pub(crate) terms: Terms,
+    /// Of all renditions.
+    pub(crate) frame_pixels: u64,
+    /// That was reserved for the stream.
+    pub(crate) megapixel_rate: u32,
+}
+
+impl Work {
+    fn pixels(&self) -> u64 {
+        self.frame_pixels.saturating_mul(self.source.frames().into())
+    }
+
+    /// When it could be done: none while more of it may come.
+    fn due_at(&self) -> Option<Instant> {
+        let rate = f64::from(self.megapixel_rate.max(1)) * 1e6;
+        // A rate that is far too low would take it beyond any clock.
+        let takes = Duration::from_secs_f64((self.pixels() as f64 / rate).min(MOST_WORK.as_secs_f64()));
+        self.source.ended_at().map(|ended| ended.max(self.source.opened_at() + takes))
+    }
+}
+
+/// No segment is worked on for longer.
+const MOST_WORK: Duration = Duration::from_secs(60);
+
 /// A segment that was taken on; how it ended is noted when this is dropped.
 pub(crate) struct Debt {
     credits: Arc<Credits>,
     payer: Address,
-    stream: B256,
-    source: Arc<Source>,
+    work: Work,
     progress: Progress,
     promises: bool,
     receipt: Option<B256>,
@@ -108,7 +138,7 @@ impl Debt {
     }
 
     pub(crate) fn sent(&mut self) {
-        self.tempo.sent(self.source.ended_at(), Instant::now());
+        self.tempo.sent(self.work.source.ended_at(), Instant::now());
     }
 
     /// Notes that the receipt of this hash is to be sent.
@@ -117,11 +147,11 @@ impl Debt {
         self.credits.waiting().insert(work, false);
     }
 
-    /// Notes tickets that came ahead of their work, as was promised.
-    pub(crate) fn paid_ahead(&mut self, tickets: u64) {
+    /// Notes tickets that came ahead of their work, as was promised, worth so many wei each.
+    pub(crate) fn paid_ahead(&mut self, tickets: u64, each: U256) {
         let promised = std::mem::take(&mut self.promises);
         if let Some(credit) = self.credits.payers().get_mut(&self.payer) {
-            credit.paid_ahead(self.stream, tickets);
+            credit.paid_ahead(self.work.stream, tickets, each);
             if promised {
                 credit.promise_over();
             }
@@ -131,7 +161,7 @@ impl Debt {
 
 impl Drop for Debt {
     fn drop(&mut self) {
-        let late = || self.tempo.is_late(self.source.ended_at(), Instant::now());
+        let late = || self.tempo.is_late(self.work.due_at(), Instant::now());
         let paid = self.receipt.is_some_and(|work| self.credits.waiting().remove(&work) == Some(true));
         let outcome = match self.progress {
             _ if paid => Outcome::Paid,
@@ -144,7 +174,7 @@ impl Drop for Debt {
             if self.promises {
                 credit.promise_over();
             }
-            credit.end(unix_now(), self.stream, outcome);
+            credit.end(unix_now(), self.work.stream, outcome, price(&self.work.terms, self.work.pixels()));
         }
     }
 }
@@ -162,25 +192,24 @@ impl Credits {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a ticket that came late for `work` of `stream`: for a segment that was `delivered`, or for a prepayment.
-    pub(crate) fn repaid(&self, payer: Address, stream: B256, work: B256, delivered: bool) {
-        if let Some(paid) = self.waiting().get_mut(&work) {
+    /// Notes a ticket that came late for work on record, which was delivered or is a prepayment.
+    pub(crate) fn repaid(&self, work: &Unpaid) {
+        let Unpaid { payer, stream, delivered, due, .. } = work;
+        if let Some(paid) = self.waiting().get_mut(&due.work_hash) {
             *paid = true; // the segment has not ended yet, and will end as a paid one
             return;
         }
         // One that is not remembered owes nothing, and what it has ever paid is read from the database.
-        if let Some(credit) = self.payers().get_mut(&payer) {
-            if delivered { credit.repaid(unix_now()) } else { credit.paid_ahead(stream, 1) }
+        if let Some(credit) = self.payers().get_mut(payer) {
+            if *delivered { credit.repaid(unix_now()) } else { credit.paid_ahead(*stream, 1, due.price) }
         }
     }
 
-    /// Takes on one more segment of `payer`'s `stream`, whose bytes are in `source`; of the stream, `per_stream` may be under way.
-    /// So many tickets are `promised` ahead of any work on it.
+    /// Takes on `work` for `payer`; of its stream, `per_stream` segments may be under way. So many tickets are `promised` ahead of it.
     pub(crate) async fn take(
         self: &Arc<Self>,
         payer: Address,
-        stream: B256,
-        source: Arc<Source>,
+        work: Work,
         per_stream: u64,
         promised: u64,
     ) -> Result<Debt, TakeError> {
@@ -196,10 +225,10 @@ impl Credits {
             }
             payers.entry(payer).or_insert_with(|| Credit::new(paid));
         }
-        self.payers().entry(payer).or_default().take_prepaid(unix_now(), stream, per_stream, promised)?;
+        self.payers().entry(payer).or_default().take_prepaid(unix_now(), work.stream, per_stream, promised)?;
         let (progress, promises) = (Progress::Nothing, promised > 0);
         let (credits, tempo) = (self.clone(), Tempo::default());
-        Ok(Debt { credits, payer, stream, source, progress, promises, receipt: None, tempo })
+        Ok(Debt { credits, payer, work, progress, promises, receipt: None, tempo })
     }
 }
 

@@ -19,7 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::arrears::{Arrears, refusal};
 use crate::assign::{Rendition, SOURCE_TIMEOUT, parts_root, pixels};
-use crate::credit::{Credits, Debt, Progress, TakeError};
+use crate::credit::{Credits, Debt, Progress, TakeError, Work};
 use crate::sign::{Pen, SignError};
 use crate::source::Source;
 use crate::till::{Accepted, Till, TillError};
@@ -166,12 +166,24 @@ impl Job {
         self.assigner.address
     }
 
-    /// Takes the segment on, if its assigner does not owe too much already; of its stream, `per_stream` may be under way, and
-    /// so many tickets are `promised` for
-    /// [`Job::take_prepayment`]. From the first part that is sent until the ticket is here, it is owed.
-    pub async fn take_on(&mut self, credits: &Arc<Credits>, per_stream: u64, promised: u64) -> Result<(), TakeError> {
-        let source = self.source.clone();
-        self.debt = Some(credits.take(self.assigner.payer, self.open.stream, source, per_stream, promised).await?);
+    /// Takes the segment on under `terms`, if its assigner does not owe too much already; of its stream, `per_stream` may be under
+    /// way, and so many tickets are `promised` for [`Job::take_prepayment`]. From the first part that is sent until the ticket is here, it
+    /// is owed.
+    pub async fn take_on(
+        &mut self,
+        credits: &Arc<Credits>,
+        terms: &Terms,
+        per_stream: u64,
+        promised: u64,
+    ) -> Result<(), TakeError> {
+        let work = Work {
+            stream: self.open.stream,
+            source: self.source.clone(),
+            terms: *terms,
+            frame_pixels: pixels(&self.open, 1),
+            megapixel_rate: self.open.megapixel_rate,
+        };
+        self.debt = Some(credits.take(self.assigner.payer, work, per_stream, promised).await?);
         Ok(())
     }
 
@@ -203,7 +215,7 @@ impl Job {
             ahead += u64::from(!self.take_ticket(till, ticket, terms, work, price).await?.again);
         }
         if let Some(debt) = &mut self.debt {
-            debt.paid_ahead(ahead);
+            debt.paid_ahead(ahead, price);
         }
         Ok(())
     }
@@ -262,12 +274,11 @@ impl Job {
         if let Some(debt) = &mut self.debt {
             debt.sent();
         }
-        sent?;
         // One that has stopped listening does not have it: it gave up, and whether it owes the parts is a question of its patience.
-        if matches!(message, Down::Receipt { .. }) {
+        if matches!(message, Down::Receipt { .. }) && !matches!(sent, Err(SendError::Stopped(_))) {
             self.note(Progress::Receipt);
         }
-        Ok(())
+        Ok(sent?)
     }
 
     async fn order(&mut self, limit: Duration, what: &str) -> Result<Order, ServeError> {

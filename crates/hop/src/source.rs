@@ -155,6 +155,11 @@ impl Source {
         self.grown.send_replace(());
     }
 
+    /// When its first part was to come.
+    pub(crate) fn opened_at(&self) -> Instant {
+        self.opened
+    }
+
     /// When the last part came; none while more may come.
     pub(crate) fn ended_at(&self) -> Option<Instant> {
         self.ended.get().copied()

@@ -306,7 +306,7 @@ async fn an_assigner_that_finds_fault_with_everything_soon_gets_no_more_work() {
     let (source, offer) = (source(), offer(TERMS));
     let serving = async || {
         let mut job = line.job().await.unwrap();
-        if let Err(reason) = job.take_on(&worker.account.credits, 3, 0).await {
+        if let Err(reason) = job.take_on(&worker.account.credits, &TERMS, 3, 0).await {
             job.refuse(RefusalCode::Payment, reason.to_string()).await.unwrap();
             return;
         }
@@ -343,7 +343,7 @@ async fn a_payer_whose_streams_all_stop_in_mid_segment_is_served_when_they_are_b
         let (delivering, half_way) = oneshot::channel();
         let serving = async {
             let mut job = line.job().await.unwrap();
-            job.take_on(&worker.account.credits, 4, PREPAID_SEGMENTS.into()).await.unwrap();
+            job.take_on(&worker.account.credits, &TERMS, 4, PREPAID_SEGMENTS.into()).await.unwrap();
             job.take_prepayment(&worker.account.till, &TERMS, price).await.unwrap();
             job.accept().await.unwrap();
             job.send(&Down::Part { rendition: 0, index: 0, bytes: part(0) }).await.unwrap();
@@ -366,12 +366,12 @@ async fn a_worker_that_was_given_up_for_its_lateness_is_not_owed_for_a_receipt_t
     let (assigner, worker) = (net.node(1).await, net.node(2).await);
     let line = assigner.hire(&worker, TERMS).await;
     let (source, mut offer) = (source(), offer(TERMS));
-    offer.patience = Duration::from_millis(1_100);
+    offer.patience = Duration::from_millis(1_700); // what the work takes at its rate, and a second
     for seq in 0..=MAX_OWED {
         let over = Notify::new();
         let serving = async {
             let mut job = line.job().await.unwrap();
-            job.take_on(&worker.account.credits, 3, 0).await.unwrap();
+            job.take_on(&worker.account.credits, &TERMS, 3, 0).await.unwrap();
             let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
             over.notified().await;
             let ended = job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await;
@@ -386,6 +386,43 @@ async fn a_worker_that_was_given_up_for_its_lateness_is_not_owed_for_a_receipt_t
         let (error, ()) = tokio::join!(waiting, serving);
         assert!(matches!(error, AttemptError::Late { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn one_that_sends_a_segment_at_once_and_leaves_before_its_receipt_owes_it() {
+    let net = Net::start().await;
+    let (assigner, worker) = (net.node(1).await, net.node(2).await);
+    let line = assigner.hire(&worker, TERMS).await;
+    let (source, offer) = (source(), offer(TERMS));
+    let offered = |seq| SegmentOpen { megapixel_rate: 1, ..open(seq, 0) }; // at which its work takes five seconds
+    for seq in 0..MAX_OWED {
+        let (delivering, all) = oneshot::channel();
+        let serving = async {
+            let mut job = line.job().await.unwrap();
+            job.take_on(&worker.account.credits, &TERMS, 3, 0).await.unwrap();
+            let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1_200)).await;
+            delivering.send(()).unwrap();
+            job.gone().cancelled().await;
+            let ended = job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await;
+            assert!(ended.is_err(), "{ended:?}");
+        };
+        let leaving = async {
+            tokio::select! {
+                (result, _) = line.attempt(&assigner.account, offered(seq), &source, &offer) => panic!("{:?}", result.err()),
+                done = all => done.unwrap(),
+            }
+        };
+        tokio::join!(serving, leaving);
+    }
+    let refused = async {
+        let mut job = line.job().await.unwrap();
+        let taken = job.take_on(&worker.account.credits, &TERMS, 3, 0).await;
+        assert!(taken.is_err_and(|reason| reason.to_string().contains("not paid")));
+        job.refuse(RefusalCode::Payment, "pay first").await.unwrap();
+    };
+    let ((result, _), ()) = tokio::join!(line.attempt(&assigner.account, offered(MAX_OWED), &source, &offer), refused);
+    assert!(matches!(result, Err(AttemptError::Refused { .. })));
 }
 
 #[tokio::test]

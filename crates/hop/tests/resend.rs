@@ -64,7 +64,7 @@ async fn signed_under(terms: &Terms, line: &Line, assigner: &Node, worker: &Node
     };
     let working = async {
         let mut job = line.job().await.unwrap();
-        job.take_on(&worker.account.credits, 3, 0).await.unwrap();
+        job.take_on(&worker.account.credits, &TERMS, 3, 0).await.unwrap();
         let work = work(&mut job, &worker.account, terms).await.unwrap();
         tokio::select! {
             settled = job.deliver(work.made(), terms, &worker.account.pen, &worker.account.till) => panic!("{settled:?}"),
@@ -214,7 +214,7 @@ async fn a_ticket_that_comes_twice_at_once_is_paid_once() {
     };
     let working = async {
         let mut job = line.job().await.unwrap();
-        job.take_on(&worker.account.credits, 3, 0).await.unwrap();
+        job.take_on(&worker.account.credits, &TERMS, 3, 0).await.unwrap();
         let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
         job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await
     };

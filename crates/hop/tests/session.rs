@@ -64,7 +64,7 @@ impl Scene {
             let Arrival::Segment(mut job) = arrive(channel, self.assigner(), |_| Ok(FRAMES)).await? else {
                 panic!("tickets came where a segment was expected")
             };
-            job.take_on(&account.credits, 8, 0).await.unwrap();
+            job.take_on(&account.credits, &TERMS, 8, 0).await.unwrap();
             let work = work(&mut job, account, &CERTAIN).await?;
             job.deliver(work.made(), &CERTAIN, &account.pen, &account.till).await
         };

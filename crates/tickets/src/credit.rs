@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 
 /// Segments delivered and not paid, after which a payer gets no more.
 pub const MAX_OWED: u64 = 4;
@@ -40,20 +40,21 @@ pub struct Credit {
     promising: u64,
     paid: u64,
     /// Owed segments times [`PAID_PER_FORGIVEN`] × [`SECONDS_PER_FORGIVEN`], so that both kinds of forgiveness are whole numbers.
-    /// Below zero it is forgiveness in hand.
-    owed: i64,
+    owed: u64,
+    /// Forgiveness in hand, counted likewise, and what it is good for in wei: else many cheap segments would stand for a few dear ones.
+    spare: u64,
+    spare_worth: U256,
     since: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Stream {
     under_way: u64,
-    /// Tickets that came ahead of its work, and stand for segments of it that were not paid.
-    ahead: u64,
+    /// Wei of tickets that came ahead of its work, and stand for what of it was not paid.
+    ahead: U256,
 }
 
-const ONE: i64 = (PAID_PER_FORGIVEN * SECONDS_PER_FORGIVEN) as i64;
-const LEAST: i64 = -(MAX_SPARE as i64) * ONE;
+const ONE: u64 = PAID_PER_FORGIVEN * SECONDS_PER_FORGIVEN;
 
 /// Why a segment is not taken on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,14 +100,15 @@ impl Credit {
         Self { paid, ..Self::default() }
     }
 
-    /// Notes tickets that came ahead of `stream`'s work. They stand for segments of this stream alone, since others may cost more.
-    pub fn paid_ahead(&mut self, stream: B256, tickets: u64) {
+    /// Notes tickets that came ahead of `stream`'s work, worth so many wei each. They stand for work on this stream.
+    pub fn paid_ahead(&mut self, stream: B256, tickets: u64, each: U256) {
         self.paid = self.paid.saturating_add(tickets);
         if tickets > 0 {
             if self.streams.len() >= MAX_STREAMS {
                 self.streams.retain(|_, stream| stream.under_way > 0);
             }
-            self.streams.entry(stream).or_default().ahead += tickets;
+            let ahead = &mut self.streams.entry(stream).or_default().ahead;
+            *ahead = ahead.saturating_add(each.saturating_mul(U256::from(tickets)));
         }
     }
 
@@ -120,7 +122,7 @@ impl Credit {
     pub fn take_prepaid(&mut self, now: u64, stream: B256, per_stream: u64, promised: u64) -> Result<(), CreditError> {
         self.forgive(now);
         // A part of a segment is none: what is forgiven counts when it is whole.
-        let owed = self.owed.max(0).cast_unsigned().div_ceil(ONE.cast_unsigned());
+        let owed = self.owed.div_ceil(ONE);
         if owed >= MAX_OWED {
             return Err(CreditError::Owed { owed });
         }
@@ -144,29 +146,39 @@ impl Credit {
         self.promising = self.promising.saturating_sub(1);
     }
 
-    /// Ends a segment that [`Credit::take`] took on.
-    pub fn end(&mut self, now: u64, stream: B256, outcome: Outcome) {
+    /// Ends a segment that [`Credit::take`] took on. What came of it is worth so many wei.
+    pub fn end(&mut self, now: u64, stream: B256, outcome: Outcome, worth: U256) {
         self.forgive(now);
-        let mut stands_for = false;
+        let mut prepaid = false;
         if let Entry::Occupied(mut entry) = self.streams.entry(stream) {
             let stream = entry.get_mut();
             stream.under_way = stream.under_way.saturating_sub(1);
             self.under_way = self.under_way.saturating_sub(1);
-            if outcome == Outcome::Unpaid && stream.ahead > 0 {
-                stream.ahead -= 1;
-                stands_for = true;
+            if outcome == Outcome::Unpaid && stream.ahead >= worth {
+                stream.ahead -= worth;
+                prepaid = true;
             }
-            if stream.under_way == 0 && stream.ahead == 0 {
+            if stream.under_way == 0 && stream.ahead.is_zero() {
                 entry.remove();
             }
         }
         match outcome {
             Outcome::Paid => {
                 self.paid += 1;
-                self.owed = (self.owed - ONE / PAID_PER_FORGIVEN.cast_signed()).max(LEAST);
+                if self.owed > 0 {
+                    self.owed = self.owed.saturating_sub(SECONDS_PER_FORGIVEN);
+                } else if self.spare < MAX_SPARE * ONE {
+                    self.spare += SECONDS_PER_FORGIVEN;
+                    self.spare_worth = self.spare_worth.saturating_add(worth / U256::from(PAID_PER_FORGIVEN));
+                }
             }
-            Outcome::Unpaid if !stands_for => self.owed += ONE,
-            Outcome::Unpaid | Outcome::Void => {}
+            Outcome::Unpaid if prepaid => {}
+            Outcome::Unpaid if self.spare >= ONE && self.spare_worth >= worth => {
+                self.spare -= ONE;
+                self.spare_worth -= worth;
+            }
+            Outcome::Unpaid => self.owed += ONE,
+            Outcome::Void => {}
         }
     }
 
@@ -174,25 +186,18 @@ impl Credit {
     pub fn repaid(&mut self, now: u64) {
         self.forgive(now);
         self.paid = self.paid.saturating_add(1);
-        self.lower(ONE);
+        self.owed = self.owed.saturating_sub(ONE);
     }
 
     /// Whether nothing would be lost by forgetting this payer.
     pub fn is_clean(&mut self, now: u64) -> bool {
         self.forgive(now);
-        self.under_way == 0 && self.owed <= 0
+        self.under_way == 0 && self.owed == 0
     }
 
     fn forgive(&mut self, now: u64) {
         let passed = now.saturating_sub(self.since);
         self.since = self.since.max(now);
-        self.lower(i64::try_from(passed.saturating_mul(PAID_PER_FORGIVEN)).unwrap_or(i64::MAX));
-    }
-
-    /// Takes off what is owed, and makes no forgiveness in hand of what is left.
-    fn lower(&mut self, by: i64) {
-        if self.owed > 0 {
-            self.owed = self.owed.saturating_sub(by).max(0);
-        }
+        self.owed = self.owed.saturating_sub(passed.saturating_mul(PAID_PER_FORGIVEN));
     }
 }

@@ -1,4 +1,4 @@
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 use millrace_tickets::credit::{
     Credit, CreditError, FIRST, MAX_OWED, MAX_SPARE, Outcome, PAID_PER_FORGIVEN, SECONDS_PER_FORGIVEN,
 };
@@ -7,11 +7,13 @@ use proptest::prelude::*;
 use crate::{NOW, random};
 
 const STREAM: B256 = B256::ZERO;
+/// Wei of a segment.
+const PRICE: U256 = U256::from_limbs([1_000, 0, 0, 0]);
 
 /// Takes a segment on and ends it.
 fn one(credit: &mut Credit, now: u64, outcome: Outcome) -> Result<(), CreditError> {
     credit.take(now, STREAM, 4)?;
-    credit.end(now, STREAM, outcome);
+    credit.end(now, STREAM, outcome, PRICE);
     Ok(())
 }
 
@@ -34,11 +36,11 @@ fn a_new_payer_may_have_as_much_under_way_as_it_can_be_trusted_with_and_more_wit
         credit.take(NOW, random(stream), 4).unwrap();
     }
     assert_eq!(credit.take(NOW, random(9), 4), Err(CreditError::New { under_way: FIRST, paid: 0 }));
-    credit.end(NOW, random(0), Outcome::Paid);
+    credit.end(NOW, random(0), Outcome::Paid, PRICE);
     credit.take(NOW, random(9), 4).unwrap();
     credit.take(NOW, random(10), 4).unwrap();
     assert!(credit.take(NOW, random(11), 4).is_err());
-    credit.paid_ahead(random(11), 2);
+    credit.paid_ahead(random(11), 2, PRICE);
     credit.take(NOW, random(11), 4).unwrap();
 }
 
@@ -54,7 +56,7 @@ fn a_stream_that_prepays_is_taken_on_at_first_contact_however_many_begin_at_once
     }
     assert!(credit.take(NOW, random(40), 4).is_err());
     // One that has prepaid counts, and so does what it has paid.
-    credit.paid_ahead(random(0), 2);
+    credit.paid_ahead(random(0), 2, PRICE);
     credit.promise_over();
     credit.take(NOW, random(40), 4).unwrap();
     assert!(credit.take(NOW, random(41), 4).is_err());
@@ -67,7 +69,7 @@ fn a_stream_has_only_so_much_under_way() {
     credit.take(NOW, STREAM, 2).unwrap();
     assert_eq!(credit.take(NOW, STREAM, 2), Err(CreditError::Stream { open: 2 }));
     credit.take(NOW, random(1), 2).unwrap();
-    credit.end(NOW, STREAM, Outcome::Void);
+    credit.end(NOW, STREAM, Outcome::Void, PRICE);
     credit.take(NOW, STREAM, 2).unwrap();
 }
 
@@ -106,13 +108,13 @@ fn a_crash_of_one_that_has_paid_for_much_is_no_debt_and_what_it_has_in_hand_is_b
         credit.take(NOW, random(stream), 1).unwrap();
     }
     for stream in 0..MAX_SPARE {
-        credit.end(NOW, random(stream), Outcome::Unpaid);
+        credit.end(NOW, random(stream), Outcome::Unpaid, PRICE);
     }
     assert!(!credit.is_clean(NOW), "some are under way");
     for stream in MAX_SPARE..MAX_SPARE + MAX_OWED {
         credit.take(NOW, random(1_000), 4).unwrap();
-        credit.end(NOW, random(1_000), Outcome::Void);
-        credit.end(NOW, random(stream), Outcome::Unpaid);
+        credit.end(NOW, random(1_000), Outcome::Void, PRICE);
+        credit.end(NOW, random(stream), Outcome::Unpaid, PRICE);
     }
     assert_eq!(credit.take(NOW, random(1_000), 4), Err(CreditError::Owed { owed: MAX_OWED }));
 }
@@ -123,18 +125,34 @@ fn a_prepayment_stands_for_its_own_stream() {
     for crash in 0..10 * MAX_OWED {
         // It comes back with a new stream each time, prepays two segments, and leaves two unpaid.
         credit.take_prepaid(NOW, random(crash), 4, 2).unwrap();
-        credit.paid_ahead(random(crash), 2);
+        credit.paid_ahead(random(crash), 2, PRICE);
         credit.promise_over();
         credit.take(NOW, random(crash), 4).unwrap();
-        credit.end(NOW, random(crash), Outcome::Unpaid);
-        credit.end(NOW, random(crash), Outcome::Unpaid);
+        credit.end(NOW, random(crash), Outcome::Unpaid, PRICE);
+        credit.end(NOW, random(crash), Outcome::Unpaid, PRICE);
         assert!(credit.is_clean(NOW));
     }
-    credit.paid_ahead(random(0), 2 * MAX_OWED);
+    credit.paid_ahead(random(0), 2 * MAX_OWED, PRICE);
     for _ in 0..MAX_OWED {
         one(&mut credit, NOW, Outcome::Unpaid).unwrap();
     }
     assert_eq!(one(&mut credit, NOW, Outcome::Unpaid), Err(CreditError::Owed { owed: MAX_OWED }));
+}
+
+#[test]
+fn what_was_paid_for_cheap_work_stands_for_no_dear_work() {
+    let dear = PRICE * U256::from(100);
+    let mut credit = Credit::default();
+    for _ in 0..MAX_SPARE * PAID_PER_FORGIVEN {
+        one(&mut credit, NOW, Outcome::Paid).unwrap();
+    }
+    credit.paid_ahead(STREAM, 2, PRICE);
+    for _ in 0..MAX_OWED + 1 {
+        // What is in hand is good for one such segment, and the prepayment for none.
+        credit.take(NOW, STREAM, 4).unwrap();
+        credit.end(NOW, STREAM, Outcome::Unpaid, dear);
+    }
+    assert_eq!(credit.take(NOW, STREAM, 4), Err(CreditError::Owed { owed: MAX_OWED }));
 }
 
 proptest! {
@@ -147,9 +165,9 @@ proptest! {
             now += wait;
             match what {
                 0 | 1 => if credit.take(now, random(stream), 3).is_ok() { open.push(random(stream)) },
-                2 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Paid); paid += 1 },
-                3 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Unpaid); lost += 1 },
-                4 => { credit.paid_ahead(random(stream), 1); ahead += 1 }
+                2 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Paid, PRICE); paid += 1 },
+                3 => if let Some(stream) = open.pop() { credit.end(now, stream, Outcome::Unpaid, PRICE); lost += 1 },
+                4 => { credit.paid_ahead(random(stream), 1, PRICE); ahead += 1 }
                 _ => if lost > 0 { credit.repaid(now); lost -= 1; paid += 1 },
             }
             prop_assert!(open.len() as u64 <= FIRST + paid + ahead);
