@@ -73,16 +73,17 @@ struct Figures {
     luma_limit: u32,
     chroma: u32,
     chroma_limit: u32,
-    /// Bits of the perceptual hash that differ, of those that are firm in the source.
+    /// Bits of the perceptual hash that differ, of those that are firm in the source. They are not judged where the source is flat.
     bits: u32,
     bits_limit: u32,
     firm: u32,
+    flat: bool,
 }
 
 impl From<Comparison> for Figures {
     fn from(comparison: Comparison) -> Self {
         let limits = millrace_verify::Thresholds::default();
-        let Comparison { distance, firm, max_luma_cell: luma, max_chroma_cell: chroma, .. } = comparison;
+        let Comparison { distance, firm, flat, max_luma_cell: luma, max_chroma_cell: chroma } = comparison;
         Self {
             luma: luma.difference,
             luma_limit: luma.allowance + limits.luma,
@@ -91,6 +92,7 @@ impl From<Comparison> for Figures {
             bits: distance,
             bits_limit: limits.bits + firm / limits.firm_per_bit.max(1),
             firm,
+            flat,
         }
     }
 }
@@ -155,6 +157,8 @@ impl Evidence {
             kept.extend(read().filter(|record: &Record| *record.id == *entry.file_name()));
         }
         kept.sort_by_key(|record| record.at);
+        let too_many = kept.len().saturating_sub(MOST);
+        remove(&folder, &kept.drain(..too_many).collect::<Vec<_>>());
         Self { folder, kept: Mutex::new(kept.into()), writing: Semaphore::new(AT_ONCE) }
     }
 
@@ -192,7 +196,22 @@ impl Evidence {
         let at = millrace_hop::unix_now_ms();
         let id = format!("{at:x}-{:08x}", rand::random::<u32>());
         let unfinished = self.folder.join(format!("{UNFINISHED}{id}"));
-        fs::create_dir_all(&unfinished)?;
+        let written = self.write_in(&unfinished, id, at, failure);
+        if written.is_err() {
+            let _ = fs::remove_dir_all(&unfinished); // it may be the disk that is full
+        }
+        let record = written?;
+        let mut kept = self.kept();
+        kept.push_back(record);
+        let oldest = kept.len().saturating_sub(MOST);
+        let gone: Vec<Record> = kept.drain(..oldest).collect();
+        drop(kept);
+        remove(&self.folder, &gone);
+        Ok(())
+    }
+
+    fn write_in(&self, unfinished: &Path, id: String, at: u64, failure: Failure) -> io::Result<Record> {
+        fs::create_dir_all(unfinished)?;
         let mut files = Vec::new();
         for (media, name) in [(&failure.source, "source"), (&failure.rendition, "rendition")] {
             if let Some(picture) = media.picture() {
@@ -222,15 +241,16 @@ impl Evidence {
             receipt: failure.receipt,
         };
         fs::write(unfinished.join(RECORD), serde_json::to_vec_pretty(&record)?)?;
-        fs::rename(&unfinished, self.folder.join(&id))?;
-        let mut kept = self.kept();
-        kept.push_back(record);
-        while kept.len() > MOST {
-            if let Some(oldest) = kept.pop_front() {
-                fs::remove_dir_all(self.folder.join(oldest.id))?;
-            }
+        fs::rename(unfinished, self.folder.join(&id))?;
+        Ok(record)
+    }
+}
+
+fn remove(folder: &Path, gone: &[Record]) {
+    for Record { id, .. } in gone {
+        if let Err(error) = fs::remove_dir_all(folder.join(id)) {
+            warn!(id, %error, "old evidence could not be removed: the next start tries again");
         }
-        Ok(())
     }
 }
 
