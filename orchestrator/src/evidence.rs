@@ -153,7 +153,7 @@ impl Evidence {
                 let _ = fs::remove_dir_all(entry.path()); // of a run that was killed
                 continue;
             }
-            let read = || Some(serde_json::from_slice(&fs::read(entry.path().join(RECORD)).ok()?).ok()?);
+            let read = || serde_json::from_slice(&fs::read(entry.path().join(RECORD)).ok()?).ok();
             kept.extend(read().filter(|record: &Record| *record.id == *entry.file_name()));
         }
         kept.sort_by_key(|record| record.at);

@@ -32,7 +32,7 @@ pub struct Load {
 
 /// Reads the load of one device.
 pub(crate) enum Meter {
-    Gpu(Nvml, u32),
+    Gpu(Box<Nvml>, u32),
     Process {
         read: Instant,
         /// Of all threads, by then.
@@ -44,7 +44,7 @@ impl Meter {
     /// None where the driver does not answer.
     pub(crate) fn of(encoder: &EncoderKind) -> Option<Self> {
         match encoder {
-            EncoderKind::Nvenc { gpu } => Some(Self::Gpu(Nvml::init().ok()?, *gpu)),
+            EncoderKind::Nvenc { gpu } => Some(Self::Gpu(Box::new(Nvml::init().ok()?), *gpu)),
             EncoderKind::X264 { .. } => Some(Self::Process { read: Instant::now(), used: processor_time() }),
         }
     }
