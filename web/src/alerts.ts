@@ -38,8 +38,8 @@ export function alerts(net: Network, purse: Purse | null, now: number): Alert[] 
     else warn(`${n.role} ${n.name} does not answer`.trim(), "Start it, or look at its machine", "/nodes");
   }
 
-  // What is not for everybody is not missing.
-  if (net.streams.state !== "closed" && node && (node.role !== "transcoder" || hasOrchestrator(net))) {
+  // What is not for everybody is not missing, and nor is what nobody could answer yet.
+  if (net.streams.state !== "closed" && net.transcoders.state !== "loading" && node && (node.role !== "transcoder" || hasOrchestrator(net))) {
     const workers = ready(net.transcoders).map((t) => t.item);
     const able = workers.filter((t) => t.state === "ready" || t.state === "working");
     if (!hasOrchestrator(net)) bad("No orchestrator is known to this node", "Name one under node.peers", "/config");

@@ -55,7 +55,7 @@ export function App() {
   const [open, { toggle, close }] = useDisclosure(false);
   const path = useRouterState({ select: (s) => s.location.pathname });
   const { session, recheck } = useSession();
-  const net = useNetwork(session?.can_read ?? true, path === "/log");
+  const net = useNetwork(session?.can_read ?? null, path === "/log");
   const { chain } = useChain();
   const purse = usePurse(chain, net.root.data?.address, namesOf(net.nodes));
   const narrow = useMediaQuery("(max-width: 47.99em)") ?? false;

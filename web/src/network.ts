@@ -68,7 +68,7 @@ export function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], eve
     queries: urls.map((url) => ({
       queryKey: [url, path],
       queryFn: ({ signal }: { signal: AbortSignal }) => get<T>(url, path, shape, signal),
-      refetchInterval: (query: { state: { status: string; error: Error | null } }) => (query.state.status === "error" ? (isClosed(query.state.error) ? CLOSED_MS : RETRY_MS) : told?.has(url) ? false : every) as number | false,
+      refetchInterval: (query: Parameters<typeof beat>[0]) => beat<number | false>(query, told?.has(url) ? false : every),
     })),
     combine: (results) => results.map((r): Answer<T> => ({ data: r.data as T | undefined, error: r.error as ApiError | null, at: r.dataUpdatedAt })),
   });
@@ -79,9 +79,15 @@ export function isClosed(error: Error | null | undefined): boolean {
   return error instanceof ApiError && (error.status === 401 || error.status === 403);
 }
 
+/** When to ask anew: what answers is asked for `every` so many milliseconds. */
+export function beat<T extends number | false>({ state }: { state: { status: string; error: Error | null } }, every: T): T | number {
+  return isClosed(state.error) ? CLOSED_MS : state.status === "error" ? RETRY_MS : every;
+}
+
 /** The whole network as this page sees it, with the lines of its own node's log where they are looked at. Peers are followed for two hops, from
- * any role that reaches all of them; a stranger follows none, as their addresses are those of the node's own machine. */
-export function useNetwork(known: boolean, log: boolean): Network {
+ * any role that reaches all of them; a stranger follows none, as their addresses are those of the node's own machine, and nor does anybody before
+ * the node has said who one is: `known` is null until then. */
+export function useNetwork(known: boolean | null, log: boolean): Network {
   const own = useAnswers<NodeInfo>("node", NODE, [""], NODE_MS);
   const root = own[0]!;
   const near = known ? unseen(root.data?.peers ?? [], []) : [];
@@ -113,7 +119,7 @@ export function useNetwork(known: boolean, log: boolean): Network {
     unasked: near.length + far.length - nearAnswers.length - farAnswers.length,
     streams: merge(broadcasters, useAnswers<Stream[]>("streams", STREAMS, urls(broadcasters), POLL_MS, told), root),
     ingest: merge(broadcasters, useAnswers<Ingest>("ingest", INGEST, urls(broadcasters), SLOW_MS), root),
-    transcoders: known ? transcoders : { state: "closed" },
+    transcoders: known ? transcoders : { state: known === null ? "loading" : "closed" },
     segments: latest(merge(loggers, useAnswers<Segment[]>("segments", SEGMENTS, urls(loggers), POLL_MS, told), root)),
     tickets: merge(all, useAnswers<Tickets>("tickets", TICKETS, urls(all), POLL_MS, told), root),
   };
@@ -129,7 +135,7 @@ export function useOwn<T>(path: string, shape: Shape<T[]>, every: number): Load<
         if (error instanceof ApiError && error.status === 404) return [];
         throw error;
       }),
-    refetchInterval: (query) => (isClosed(query.state.error) ? CLOSED_MS : query.state.status === "error" ? RETRY_MS : every),
+    refetchInterval: (query) => beat(query, every),
   });
   if (isClosed(error)) return { state: "closed" };
   const trouble = error ? `This node ${error.message}` : null;

@@ -2,7 +2,7 @@
 import { encodeEventTopics, encodeAbiParameters, parseEther, zeroHash } from "viem";
 import { describe, expect, test } from "vitest";
 import { registryAbi } from "../src/abi/registry";
-import type { Segment, Stream } from "../src/api";
+import { ApiError, type Segment, type Stream } from "../src/api";
 import type { ChainFacts } from "../src/chain/facts";
 import { startSearch } from "../src/pages/start";
 import { begin } from "../src/start/begin";
@@ -58,6 +58,7 @@ describe("a guide", () => {
   test("keeps what is known while asking anew fails", () => {
     const why = (error: Error) => error.message;
     expect(told({ data: 1, error: new Error("x") }, why)).toEqual(is(1));
+    expect(told({ data: 1, error: new ApiError("answered 401", false, 401) }, why)).toEqual({ is: "failed", why: "answered 401" });
     expect(told({ data: undefined, error: new Error("x") }, why)).toEqual({ is: "failed", why: "x" });
     expect(told({ data: undefined, error: null }, why)).toEqual(asked);
   });

@@ -19,6 +19,9 @@ describe("health", () => {
     const net = network({ transcoders: loaded(sluice, { ...transcoder, state: "suspended" as const, suspended: { reason: "black", until: null } }) });
     expect(health(net, NOW)).toMatchObject({ tone: "bad", details: ["No transcoder is ready", "Transcoder wheel-1 is suspended"] });
   });
+  test("nothing is missing before it is known who there is", () => {
+    expect(health(network({ nodes: [weir], transcoders: { state: "loading" } }), NOW).details).toEqual(["Asking who there is"]);
+  });
   test("a failed segment colours it for one minute", () => {
     const net = network({ segments: loaded(sluice, { ...segment, result: "fail" as const }) });
     expect(health(net, NOW)).toMatchObject({ tone: "warn", text: "1 of 1 segment attempt did not pass in the last minute" });

@@ -6,6 +6,7 @@ import { type ApiError, get, type Ingest, type Segment, type Stream, type Ticket
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
 import { parseAmount } from "../format";
+import { beat, isClosed } from "../network";
 import type { Shape } from "../shapes";
 import { INGEST, SEGMENTS, STREAMS, TICKETS } from "../shapes";
 import { useBalances } from "../wallet/account";
@@ -39,20 +40,21 @@ interface Query<T> {
   error: Error | null;
 }
 
-/** What is known stays known while asking anew fails: the frame says that the node is away. */
+/** What is known stays known while asking anew fails, as the frame says that the node is away; but not for those whom the node tells no more. */
 export function told<T>({ data, error }: Query<T>, fail: (error: Error) => string): Told<T> {
+  if (error && isClosed(error)) return { is: "failed", why: fail(error) };
   if (data !== undefined) return { is: "known", value: data };
   return error ? { is: "failed", why: fail(error) } : { is: "asked" };
 }
 
-const failedNode = ({ message }: Error) => `This node ${message}.${/answered 40[13]/.test(message) ? " It tells this to its owner and its own machine: sign in as its owner, or open this page on that machine." : " Asking again every few seconds."}`;
+const failedNode = (error: Error) => `This node ${error.message}.${isClosed(error) ? " It tells this to its owner and its own machine: sign in as its owner, or open this page on that machine." : " Asking again every few seconds."}`;
 const failedChain = (error: Error) => `The chain could not be read. ${explain(error, Date.now() / 1000).replace(", so nothing was sent", "")} Asking again every few seconds.`;
 
 function useNode<T, U = T>(path: string, shape: Shape<T>, every: number, read?: (value: T) => U): Told<U> {
   const query = useQuery<T, ApiError, U>({
     queryKey: ["", path],
     queryFn: ({ signal }) => get<T>("", path, shape, signal),
-    refetchInterval: (q) => (q.state.status === "error" ? RETRY_MS : every),
+    refetchInterval: (q) => beat(q, every),
     ...(read && { select: read }),
   });
   return told(query, failedNode);
