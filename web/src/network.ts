@@ -2,10 +2,10 @@
 // answers when it is asked.
 // Nothing is drawn here; words.ts judges it and the panels show it.
 import { useQueries, useQuery } from "@tanstack/react-query";
-import { ApiError, get, type Ingest, type NodeInfo, type Peer, type Segment, type Stream, type Tickets, type Transcoder } from "./api";
+import { ApiError, get, type Ingest, type NodeInfo, type Peer, type Segment, type Setting, type Stream, type Tickets, type Transcoder } from "./api";
 import { topicsOf, useEvents } from "./live/events";
 import { LOG_KEY } from "./live/log";
-import { INGEST, NODE, SEGMENTS, type Shape, STREAMS, TICKETS, TRANSCODERS } from "./shapes";
+import { CONFIG, INGEST, NODE, SEGMENTS, type Shape, STREAMS, TICKETS, TRANSCODERS } from "./shapes";
 
 /** Live figures of a node whose events do not come are asked for once a second; TanStack Query asks nothing while the page is hidden and never
  * twice at once. */
@@ -16,6 +16,8 @@ const NODE_MS = 2_000;
 const CLOSED_MS = 30_000;
 /** A node that failed is asked less often, so that a dead one costs little and a restarted one shows soon. */
 const RETRY_MS = 3_000;
+/** A node reads its configuration once, when it starts. */
+const CONFIG_MS = 30_000;
 /** Keys change when an operator edits the configuration: seldom. */
 const SLOW_MS = 10_000;
 /** Nodes asked at most: some three requests each a second, so a page on a large network does not become a load on it. */
@@ -127,9 +129,10 @@ export function useNetwork(known: boolean | null, log: boolean): Network {
 
 /** A list of this node's own that is no part of the network, asked for `every` so many milliseconds. A node without the call, as one that does
  * not record, has nothing to list. */
-export function useOwn<T>(path: string, shape: Shape<T[]>, every: number): Load<T[]> {
+export function useOwn<T>(path: string, shape: Shape<T[]>, every: number, enabled = true): Load<T[]> {
   const { data, error } = useQuery({
     queryKey: ["", path],
+    enabled,
     queryFn: ({ signal }) =>
       get<T[]>("", path, shape, signal).catch((error: unknown): T[] => {
         if (error instanceof ApiError && error.status === 404) return [];
@@ -142,6 +145,9 @@ export function useOwn<T>(path: string, shape: Shape<T[]>, every: number): Load<
   if (data) return { state: "ready", data, trouble };
   return trouble ? { state: "failed", message: trouble } : { state: "loading" };
 }
+
+/** The configuration of the node that served the page. */
+export const useConfig = (enabled = true): Load<Setting[]> => useOwn<Setting>("config", CONFIG, CONFIG_MS, enabled);
 
 /** Peers that are not among `before`, without the page's own origin and each once, by URL. */
 export function unseen(peers: Peer[], before: Peer[]): Peer[] {

@@ -101,7 +101,8 @@ export const DEVICES: Shape<Devices> = { devices: [{ name: S, in_use: N, session
 /** The first place where `value` is not of `shape`, as a path such as `[0].chain.id`; null where all of it fits. */
 export function misfit(value: unknown, shape: unknown, path = ""): string | null {
   if (shape === "anything") return null;
-  if (typeof shape === "string") return typeof value === shape ? null : path || "the whole";
+  // JSON can write numbers that are too large to be any.
+  if (typeof shape === "string") return typeof value === shape && (shape !== N || Number.isFinite(value)) ? null : path || "the whole";
   if (Array.isArray(shape)) {
     if (!Array.isArray(value)) return path || "the whole";
     return first(value.map((item, i) => [item, shape[0], `${path}[${i}]`]));

@@ -2,7 +2,7 @@
 import { encodeEventTopics, encodeAbiParameters, parseEther, zeroHash } from "viem";
 import { describe, expect, test } from "vitest";
 import { registryAbi } from "../src/abi/registry";
-import { ApiError, type Segment, type Stream } from "../src/api";
+import { ApiError, type Segment, type Setting, type Stream } from "../src/api";
 import type { ChainFacts } from "../src/chain/facts";
 import { startSearch } from "../src/pages/start";
 import { begin } from "../src/start/begin";
@@ -66,12 +66,13 @@ describe("a guide", () => {
 
 describe("a configuration", () => {
   const file = { file: "gpu.toml" };
+  const setting = (key: string, value: unknown, origin: unknown = "default"): Setting => ({ key, doc: "", value, default: "", secret: false, origin });
   test("of a transcoder", () => {
-    const all = [{ key: "node.name", value: "x", origin: "default" }, { key: "transcoder.orchestrator", value: ORCH, origin: file }, { key: "transcoder.bond_mill", value: "250", origin: "default" }];
+    const all = [setting("node.name", "x"), setting("transcoder.orchestrator", ORCH, file), setting("transcoder.bond_mill", "250")];
     expect(settingsOf(all)).toEqual({ file: "gpu.toml", orchestrators: [ORCH], bond: mill("250"), lock: 0n, payer: null, hook: false });
   });
   test("of a broadcaster, with what is no address left out", () => {
-    const all = [{ key: "broadcaster.orchestrators", value: [ORCH, "nonsense", 7] }, { key: "broadcaster.orchestrator_lock_wei", value: "20" }, { key: "broadcaster.payer", value: PAYER }, { key: "broadcaster.auth_webhook", value: "set" }];
+    const all = [setting("broadcaster.orchestrators", [ORCH, "nonsense", 7]), setting("broadcaster.orchestrator_lock_wei", "20"), setting("broadcaster.payer", PAYER), setting("broadcaster.auth_webhook", "set")];
     expect(settingsOf(all)).toEqual({ file: null, orchestrators: [ORCH], bond: 0n, lock: 20n, payer: PAYER, hook: true });
   });
   test("of another version says nothing wrong", () => expect(settingsOf([])).toEqual({ file: null, orchestrators: [], bond: 0n, lock: 0n, payer: null, hook: false }));
@@ -187,7 +188,7 @@ describe("the guide of a GPU owner", () => {
   test("segment: none yet, failed, lost, long ago", () => {
     const unpaid = { tickets: is(none) };
     expect(of(steps({ ...unpaid, segments: is([]) }), "segment").state).toBe("waiting");
-    expect(of(steps({ ...unpaid, segments: first({ result: "fail", fault: "720p: black" }) }), "segment")).toMatchObject({ state: "wrong", words: expect.stringContaining("failed: 720p: black") });
+    expect(of(steps({ ...unpaid, segments: first({ result: "fail", fault: "720p: luma differs by 3104/16 levels" }) }), "segment")).toMatchObject({ state: "wrong", words: expect.stringContaining("failed: 720p: luma differs by 194 levels") });
     expect(of(steps({ ...unpaid, segments: first({ result: "lost" }) }), "segment")).toMatchObject({ state: "wrong", words: expect.stringContaining("was not delivered") });
     expect(of(steps({ segments: is([]) }), "segment").state).toBe("done");
   });

@@ -4,6 +4,7 @@ import type { Segment, Tickets } from "../api";
 import { moment } from "../chain/refusal";
 import { count, formatEth, formatMill, grouped, short } from "../format";
 import { done, eth, fileOf, gasMoney, inOrder, isPoverty, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
+import { inWords } from "../verification/fault";
 
 /** What GET /api/v1/devices says. */
 export interface Devices {
@@ -150,7 +151,7 @@ function segmentStep({ segments, tickets }: TranscoderFacts): Step {
     if (passed > 0) return done(`${grouped(passed)} of the last ${count(all.length, "segment")} passed the orchestrator's checks.`);
     if (received.count > 0) return done("Segments have passed, longer ago than the log goes back.");
     const last = all[0];
-    if (last) return wrong(`No segment has passed so far; the last one ${last.result === "fail" ? "failed" : "was not delivered"}${last.fault ? `: ${last.fault}` : ""}. Honest work does not fail: look for overclocking or an old driver, or try encoder = "x264" on the same machine.`);
+    if (last) return wrong(`No segment has passed so far; the last one ${last.result === "fail" ? "failed" : "was not delivered"}${last.fault ? `: ${inWords(last.fault)}` : ""}. Honest work does not fail: look for overclocking or an old driver, or try encoder = "x264" on the same machine.`);
     return waiting("Nothing to do here: the first one comes when a broadcaster of this orchestrator has a live stream. If others get them all, ask the orchestrator's operator what they pay: who asks for more gets none.");
   });
 }
