@@ -2,19 +2,19 @@
 import { useQuery } from "@tanstack/react-query";
 import { type Address, getAddress, isAddress, keccak256, toHex, zeroAddress } from "viem";
 import { useConnection } from "wagmi";
-import { type ApiError, get, type Ingest, type Segment, type Setting, type Stream, type Tickets } from "../api";
+import { type ApiError, get, type Ingest, type OwnDevices, type Segment, type Setting, type Stream, type StreamKey, type Tickets } from "../api";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
 import { parseAmount } from "../format";
 import { payerOf } from "../funds/read";
 import { beat, isClosed } from "../network";
 import type { Shape } from "../shapes";
-import { CONFIG, INGEST, SEGMENTS, STREAMS, TICKETS } from "../shapes";
+import { CONFIG, DEVICES, INGEST, KEYS, SEGMENTS, STREAMS, TICKETS } from "../shapes";
 import { useBalances } from "../wallet/account";
 import { clock } from "../wallet/send";
-import type { Spending, StreamKey } from "./broadcaster";
+import type { Spending } from "./broadcaster";
 import type { Line, Settings, Told, Wallet } from "./steps";
-import type { Account, Devices, Listing } from "./transcoder";
+import type { Account, Listing } from "./transcoder";
 
 /** The frame asks for most of this each second; what it does not ask for comes like this. */
 const LIVE_MS = 2_000;
@@ -31,8 +31,6 @@ const MIN_BOND = keccak256(toHex("MIN_BOND"));
 
 const S = "string" as const;
 const N = "number" as const;
-const DEVICES: Shape<Devices> = { devices: [{ name: S, kind: S, detail: S, megapixels_per_second: N }], processes: [{ device: S, last_end: { maybe: S } }] };
-const KEYS: Shape<StreamKey[]> = [{ name: S, revoked_at: { maybe: N } }];
 const LOG: Shape<Omit<Line, "why">[]> = [{ at: N, message: S }];
 
 interface Query<T> {
@@ -60,7 +58,7 @@ function useNode<T, U = T>(path: string, shape: Shape<T>, every: number, read?: 
   return told(query, failedNode);
 }
 
-export const useDevices = () => useNode<Devices>("devices", DEVICES, SLOW_MS);
+export const useDevices = () => useNode<OwnDevices>("devices", DEVICES, SLOW_MS);
 export const useKeys = () => useNode<StreamKey[]>("keys", KEYS, SLOW_MS);
 export const useIngest = () => useNode<Ingest>("ingest", INGEST, SLOW_MS);
 export const useStreams = () => useNode<Stream[]>("streams", STREAMS, LIVE_MS);

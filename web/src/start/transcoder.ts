@@ -1,16 +1,10 @@
 // The way of a GPU owner, from devices to the first ticket. Pure.
 import type { Address } from "viem";
-import type { Segment, Tickets } from "../api";
+import type { OwnDevices, Segment, Tickets } from "../api";
 import { moment } from "../chain/refusal";
 import { count, formatEth, formatMill, grouped, short } from "../format";
 import { done, eth, fileOf, gasMoney, inOrder, isPoverty, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
 import { inWords } from "../verification/fault";
-
-/** What GET /api/v1/devices says. */
-export interface Devices {
-  devices: { name: string; kind: string; detail: string; megapixels_per_second: number }[];
-  processes: { device: string; last_end: string | null }[];
-}
 
 /** A node's account, as the chain has it. */
 export interface Account {
@@ -40,7 +34,7 @@ export interface TranscoderFacts {
   /** The page's clock, unix milliseconds. */
   now: number;
   wallet: Wallet;
-  devices: Told<Devices>;
+  devices: Told<OwnDevices>;
   settings: Told<Settings>;
   account: Told<Account>;
   listings: Told<Listing[]>;
