@@ -200,10 +200,40 @@ export interface Setting {
   origin: unknown;
 }
 
-/** What a transcoder does at this moment. */
-export interface Devices {
-  devices: { name: string; in_use: number; sessions: number }[];
+/** Of a GPU as its driver tells it, of x264 as its process does; what is not told is null. */
+export interface DeviceLoad {
+  /** Per cent. */
+  utilisation: number | null;
+  memory_bytes: number | null;
+  memory_total_bytes: number | null;
+  temperature_c: number | null;
+  /** Why it runs slower than it could. */
+  throttled: string | null;
+  encoder_sessions: number | null;
+}
+export interface OwnDevice {
+  name: string;
+  kind: string;
+  detail: string;
+  /** That it can encode; 0 while its process is not ready. */
+  megapixels_per_second: number;
+  in_use: number;
+  /** Streams that it serves now. */
+  sessions: number;
+  load: DeviceLoad | null;
+}
+export interface DeviceProcess {
+  device: string;
+  /** Null between two lives. */
+  pid: number | null;
+  restarts: number;
+  last_end: string | null;
+}
+/** What a transcoder says of its devices. */
+export interface OwnDevices {
+  devices: OwnDevice[];
   draining: boolean;
+  processes: DeviceProcess[];
 }
 
 /** A node on one machine answers in milliseconds; one that took this long is treated as silent. */

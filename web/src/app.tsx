@@ -22,7 +22,7 @@ interface Known {
 }
 const Context = createContext<Known | null>(null);
 
-/** What this page knows of the network, and of its node's account. */
+/** What this page knows of the network, and of the account that its node spends from. */
 export function useKnown(): Known {
   const known = useContext(Context);
   if (!known) throw new Error("a page was drawn outside the frame");
@@ -55,9 +55,9 @@ export function App() {
   const [open, { toggle, close }] = useDisclosure(false);
   const path = useRouterState({ select: (s) => s.location.pathname });
   const { session, recheck } = useSession();
-  const net = useNetwork(session?.can_read ?? true, path === "/log");
+  const net = useNetwork(session?.can_read ?? null, path === "/log");
   const { chain } = useChain();
-  const purse = usePurse(chain, net.root.data?.address, namesOf(net.nodes));
+  const purse = usePurse(chain, net.root.data, session?.can_read ?? false, namesOf(net.nodes));
   const narrow = useMediaQuery("(max-width: 47.99em)") ?? false;
   const main = useRef<HTMLElement>(null);
   const page = PAGES.findLast((p) => path === p.to || path.startsWith(`${p.to}/`)) ?? OVERVIEW;

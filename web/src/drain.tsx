@@ -1,7 +1,7 @@
 // Draining this node: what will happen, how far it is, and how it ends. What was asked for is remembered over pages, not over a reload.
 import { useQuery } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
-import { type Devices, get, type Stream, type Transcoder } from "./api";
+import { get, type OwnDevices, type Stream, type Transcoder } from "./api";
 import { Confirm } from "./confirm";
 import { count, formatSpan } from "./format";
 import { type From, isClosed, type Load, type Network } from "./network";
@@ -107,7 +107,7 @@ export function DrainBanner({ net }: { net: Network }) {
 /** What still runs. */
 function Left({ net }: { net: Network }) {
   const role = net.root.data?.role;
-  const devices = useQuery({ queryKey: ["", "devices"], enabled: role === "transcoder", refetchInterval: POLL_MS, queryFn: ({ signal }) => get<Devices>("", "devices", DEVICES, signal) });
+  const devices = useQuery({ queryKey: ["", "devices"], enabled: role === "transcoder", refetchInterval: POLL_MS, queryFn: ({ signal }) => get<OwnDevices>("", "devices", DEVICES, signal) });
   if (role === "transcoder") {
     if (!devices.data || isClosed(devices.error)) return null;
     const sessions = devices.data.devices.reduce((sum, d) => sum + d.sessions, 0);

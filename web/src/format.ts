@@ -118,6 +118,12 @@ export function formatAbsolute(at: number): string {
   return `${day} ${pad(t.getHours())}:${pad(t.getMinutes())}:${pad(t.getSeconds())}.${ms}`;
 }
 
+/** Time as programs take it, in UTC; null for a number that is no time. */
+export function iso(at: number): string | null {
+  const t = new Date(at);
+  return Number.isNaN(t.getTime()) ? null : t.toISOString();
+}
+
 /** `0x12ab34…cd56` of an address or a hash. */
 export function short(hex: string): string {
   return hex.length > 14 ? `${hex.slice(0, 6)}…${hex.slice(-4)}` : hex;
@@ -150,6 +156,11 @@ export function formatFps(fps: number | null | undefined): string {
 /** `1 stream`, `2 streams`. */
 export function count(n: number, one: string, many = `${one}s`): string {
   return `${grouped(n)} ${n === 1 ? one : many}`;
+}
+
+/** The beginning of a sentence. */
+export function capital(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 function known(n: number | null | undefined): n is number {

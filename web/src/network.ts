@@ -2,10 +2,10 @@
 // answers when it is asked.
 // Nothing is drawn here; words.ts judges it and the panels show it.
 import { useQueries, useQuery } from "@tanstack/react-query";
-import { ApiError, get, type Ingest, type NodeInfo, type Peer, type Segment, type Stream, type Tickets, type Transcoder } from "./api";
+import { ApiError, get, type Ingest, type NodeInfo, type Peer, type Segment, type Setting, type Stream, type Tickets, type Transcoder } from "./api";
 import { topicsOf, useEvents } from "./live/events";
 import { LOG_KEY } from "./live/log";
-import { INGEST, NODE, SEGMENTS, type Shape, STREAMS, TICKETS, TRANSCODERS } from "./shapes";
+import { CONFIG, INGEST, NODE, SEGMENTS, type Shape, STREAMS, TICKETS, TRANSCODERS } from "./shapes";
 
 /** Live figures of a node whose events do not come are asked for once a second; TanStack Query asks nothing while the page is hidden and never
  * twice at once. */
@@ -16,6 +16,8 @@ const NODE_MS = 2_000;
 const CLOSED_MS = 30_000;
 /** A node that failed is asked less often, so that a dead one costs little and a restarted one shows soon. */
 const RETRY_MS = 3_000;
+/** A node reads its configuration once, when it starts. */
+const CONFIG_MS = 30_000;
 /** Keys change when an operator edits the configuration: seldom. */
 const SLOW_MS = 10_000;
 /** Nodes asked at most: some three requests each a second, so a page on a large network does not become a load on it. */
@@ -68,7 +70,7 @@ export function useAnswers<T>(path: string, shape: Shape<T>, urls: string[], eve
     queries: urls.map((url) => ({
       queryKey: [url, path],
       queryFn: ({ signal }: { signal: AbortSignal }) => get<T>(url, path, shape, signal),
-      refetchInterval: (query: { state: { status: string; error: Error | null } }) => (query.state.status === "error" ? (isClosed(query.state.error) ? CLOSED_MS : RETRY_MS) : told?.has(url) ? false : every) as number | false,
+      refetchInterval: (query: Parameters<typeof beat>[0]) => beat<number | false>(query, told?.has(url) ? false : every),
     })),
     combine: (results) => results.map((r): Answer<T> => ({ data: r.data as T | undefined, error: r.error as ApiError | null, at: r.dataUpdatedAt })),
   });
@@ -79,9 +81,15 @@ export function isClosed(error: Error | null | undefined): boolean {
   return error instanceof ApiError && (error.status === 401 || error.status === 403);
 }
 
+/** When to ask anew: what answers is asked for `every` so many milliseconds. */
+export function beat<T extends number | false>({ state }: { state: { status: string; error: Error | null } }, every: T): T | number {
+  return isClosed(state.error) ? CLOSED_MS : state.status === "error" ? RETRY_MS : every;
+}
+
 /** The whole network as this page sees it, with the lines of its own node's log where they are looked at. Peers are followed for two hops, from
- * any role that reaches all of them; a stranger follows none, as their addresses are those of the node's own machine. */
-export function useNetwork(known: boolean, log: boolean): Network {
+ * any role that reaches all of them; a stranger follows none, as their addresses are those of the node's own machine, and nor does anybody before
+ * the node has said who one is: `known` is null until then. */
+export function useNetwork(known: boolean | null, log: boolean): Network {
   const own = useAnswers<NodeInfo>("node", NODE, [""], NODE_MS);
   const root = own[0]!;
   const near = known ? unseen(root.data?.peers ?? [], []) : [];
@@ -113,7 +121,7 @@ export function useNetwork(known: boolean, log: boolean): Network {
     unasked: near.length + far.length - nearAnswers.length - farAnswers.length,
     streams: merge(broadcasters, useAnswers<Stream[]>("streams", STREAMS, urls(broadcasters), POLL_MS, told), root),
     ingest: merge(broadcasters, useAnswers<Ingest>("ingest", INGEST, urls(broadcasters), SLOW_MS), root),
-    transcoders: known ? transcoders : { state: "closed" },
+    transcoders: known ? transcoders : { state: known === null ? "loading" : "closed" },
     segments: latest(merge(loggers, useAnswers<Segment[]>("segments", SEGMENTS, urls(loggers), POLL_MS, told), root)),
     tickets: merge(all, useAnswers<Tickets>("tickets", TICKETS, urls(all), POLL_MS, told), root),
   };
@@ -121,21 +129,25 @@ export function useNetwork(known: boolean, log: boolean): Network {
 
 /** A list of this node's own that is no part of the network, asked for `every` so many milliseconds. A node without the call, as one that does
  * not record, has nothing to list. */
-export function useOwn<T>(path: string, shape: Shape<T[]>, every: number): Load<T[]> {
+export function useOwn<T>(path: string, shape: Shape<T[]>, every: number, enabled = true): Load<T[]> {
   const { data, error } = useQuery({
     queryKey: ["", path],
+    enabled,
     queryFn: ({ signal }) =>
       get<T[]>("", path, shape, signal).catch((error: unknown): T[] => {
         if (error instanceof ApiError && error.status === 404) return [];
         throw error;
       }),
-    refetchInterval: (query) => (isClosed(query.state.error) ? CLOSED_MS : query.state.status === "error" ? RETRY_MS : every),
+    refetchInterval: (query) => beat(query, every),
   });
   if (isClosed(error)) return { state: "closed" };
   const trouble = error ? `This node ${error.message}` : null;
   if (data) return { state: "ready", data, trouble };
   return trouble ? { state: "failed", message: trouble } : { state: "loading" };
 }
+
+/** The configuration of the node that served the page. */
+export const useConfig = (enabled = true): Load<Setting[]> => useOwn<Setting>("config", CONFIG, CONFIG_MS, enabled);
 
 /** Peers that are not among `before`, without the page's own origin and each once, by URL. */
 export function unseen(peers: Peer[], before: Peer[]): Peer[] {

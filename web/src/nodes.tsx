@@ -88,7 +88,7 @@ function TranscoderRow({ worker, own, more }: { worker: From<Transcoder>; own: S
       </Head>
       {t.suspended && (
         <p className="note bad">
-          Suspended: {inWords(t.suspended.reason)}. {t.suspended.until === null ? "Until an operator lifts it." : <Until at={t.suspended.until} />}
+          Suspended: {inWords(t.suspended.reason)}. {t.suspended.until === null ? "It ends by itself." : <Until at={t.suspended.until} />}
         </p>
       )}
       {t.devices.length === 0 && <p className="doing dim">{t.state === "gone" ? <>left, last seen <Ago at={t.since} /></> : "no device reported"}</p>}

@@ -1,6 +1,6 @@
 // What an answer must look like before any panel draws it. The node may be of another version than the page, and a peer
 // may be anybody's: a wrong answer becomes an error in words, never a broken page. Fields beyond these are ignored.
-import type { Devices, Ingest, LogLine, NewKey, NodeInfo, Recording, Segment, Setting, Stream, StreamKey, Tickets, Transcoder } from "./api";
+import type { Ingest, LogLine, NewKey, NodeInfo, OwnDevices, Recording, Segment, Setting, Stream, StreamKey, Tickets, Transcoder } from "./api";
 
 /** The shape of T, checked by the compiler against T: what can be null is a `maybe`, which may also be absent; what is
  * `unknown` is looked at by whoever draws it. */
@@ -96,12 +96,27 @@ export const LOG: Shape<LogLine[]> = [{ at: N, level: S, target: S, message: S, 
 
 export const CONFIG: Shape<Setting[]> = [{ key: S, doc: S, value: "anything", default: "anything", secret: B, origin: "anything" }];
 
-export const DEVICES: Shape<Devices> = { devices: [{ name: S, in_use: N, sessions: N }], draining: B };
+export const DEVICES: Shape<OwnDevices> = {
+  devices: [
+    {
+      name: S,
+      kind: S,
+      detail: S,
+      megapixels_per_second: N,
+      in_use: N,
+      sessions: N,
+      load: maybe({ utilisation: maybe(N), memory_bytes: maybe(N), memory_total_bytes: maybe(N), temperature_c: maybe(N), throttled: maybe(S), encoder_sessions: maybe(N) }),
+    },
+  ],
+  draining: B,
+  processes: [{ device: S, pid: maybe(N), restarts: N, last_end: maybe(S) }],
+};
 
 /** The first place where `value` is not of `shape`, as a path such as `[0].chain.id`; null where all of it fits. */
 export function misfit(value: unknown, shape: unknown, path = ""): string | null {
   if (shape === "anything") return null;
-  if (typeof shape === "string") return typeof value === shape ? null : path || "the whole";
+  // JSON can write numbers that are too large to be any.
+  if (typeof shape === "string") return typeof value === shape && (shape !== N || Number.isFinite(value)) ? null : path || "the whole";
   if (Array.isArray(shape)) {
     if (!Array.isArray(value)) return path || "the whole";
     return first(value.map((item, i) => [item, shape[0], `${path}[${i}]`]));

@@ -1,6 +1,6 @@
 // Small pieces that every panel uses. They know nothing of streams or money.
 import { createContext, type ReactNode, useContext, useEffect, useId, useState } from "react";
-import { formatAbsolute, formatAgo, formatEth, formatWei, short } from "./format";
+import { formatAbsolute, formatAgo, formatEth, formatWei, iso, short } from "./format";
 import type { Load } from "./network";
 import { Closed } from "./session/closed";
 import type { Tone } from "./words";
@@ -84,9 +84,8 @@ export function Amount(props: { wei: string | null | undefined }) {
 /** How long ago, and exactly when on hover. */
 export function Ago(props: { at: number }) {
   const now = useContext(Now);
-  const date = new Date(props.at);
   return (
-    <time className="num" dateTime={Number.isNaN(date.getTime()) ? undefined : date.toISOString()} title={formatAbsolute(props.at)}>
+    <time className="num" dateTime={iso(props.at) ?? undefined} title={formatAbsolute(props.at)}>
       {formatAgo(props.at, now)}
     </time>
   );

@@ -24,6 +24,7 @@ export function health(net: Network, now: number, purse: Purse | null = null): H
   if (worst) return { tone: worst.tone, text: worst.text, details: found.map((alert) => alert.text) };
   if (net.streams.state === "closed") return one("idle", "This node answers; how it does is for its owners");
 
+  if (net.transcoders.state === "loading") return one("idle", "Asking who there is");
   if (!hasOrchestrator(net)) return one("idle", "This node answers; its orchestrator is not among node.peers");
 
   const live = ready(net.streams).filter((s) => s.item.state === "live");

@@ -1,6 +1,7 @@
 // A transcoder's devices in words and columns.
 import { expect, test } from "vitest";
-import { appended, type DeviceLoad, loadLine, memory, type OwnDevice, processes } from "../src/devices/devices";
+import type { DeviceLoad, OwnDevice } from "../src/api";
+import { appended, loadLine, memory, processes } from "../src/devices/devices";
 
 const load: DeviceLoad = { utilisation: 40.4, memory_bytes: 3.2 * 2 ** 30, memory_total_bytes: 23 * 2 ** 30, temperature_c: 61, throttled: null, encoder_sessions: 2 };
 const nothing: DeviceLoad = { utilisation: null, memory_bytes: null, memory_total_bytes: null, temperature_c: null, throttled: null, encoder_sessions: null };

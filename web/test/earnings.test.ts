@@ -35,6 +35,9 @@ describe("luck", () => {
   });
   test("nothing is judged of nothing, and what always wins has no luck in it", () => {
     expect(judge(course([]))).toBeNull();
+    // A peer's chance that is none, or a time that is none, breaks nothing.
+    for (const win_prob of [5, -3, 1e300]) expect(judge(course([ticket(1, { win_prob })]))).toMatchObject({ low: 100, high: 100 });
+    expect(ticketsCsv(wheel, [ticket(1, { at: 1e300 })], new Map())).toContain("1000");
     const sure = judge(course([ticket(1, { win_prob: 1, expected_wei: "1000", winner: true, state: "mined" })]))!;
     expect([sure.low, sure.high, sure.within]).toEqual([1000, 1000, true]);
     expect(judge(course(Array.from({ length: 500 }, (_, n) => ticket(n))))!.within).toBe(false);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { count, formatAbsolute, formatAgo, formatBitrate, formatChance, formatCodec, formatEth, formatFps, formatMs, formatSpan, formatWei, NONE, short, sumWei } from "../src/format";
+import { count, formatAbsolute, formatAgo, formatBitrate, formatChance, formatCodec, formatEth, formatFps, formatMs, formatSpan, formatWei, iso, NONE, short, sumWei } from "../src/format";
 
 const thin = "\u202f";
 
@@ -58,6 +58,8 @@ describe("times", () => {
   test("absolute times are in the reader's zone, to the millisecond", () => {
     expect(formatAbsolute(new Date(2026, 10, 20, 9, 5, 7, 42).getTime())).toBe("2026-11-20 09:05:07.042");
     expect(formatAbsolute(Number.NaN)).toBe("not a time");
+    expect(iso(Date.UTC(2026, 10, 20, 9, 5, 7, 42))).toBe("2026-11-20T09:05:07.042Z");
+    expect(iso(1e300)).toBeNull();
   });
 });
 

@@ -2,6 +2,7 @@
 import { QueryClient } from "@tanstack/react-query";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { keep, topicsOf } from "../src/live/events";
+import { joined } from "../src/live/log";
 import { HIDDEN_MS, listen, REFUSED_MS } from "../src/live/listen";
 import { stream } from "./mock";
 
@@ -127,6 +128,15 @@ describe("an event", () => {
     expect(cache.getQueryData(["", "log"])).toEqual([line, { ...line, at: 2 }]);
     keep(cache, "", "reset", {});
     expect(cache.getQueryState(["", "log"])?.isInvalidated).toBe(true);
+  });
+  test("of the log is kept where it comes before the answer that was made before it", () => {
+    const line = (at: number) => ({ at, level: "INFO", target: "t", message: "m", fields: {} });
+    expect(joined([line(1), line(2)], [line(1), line(2), line(3)])).toEqual([line(1), line(2), line(3)]);
+    expect(joined([line(1), line(2)], [line(3)])).toEqual([line(1), line(2), line(3)]);
+    // What was missing comes from the answer, and what it has no more is gone.
+    expect(joined([line(2), line(3), line(4)], [line(1), line(2), line(4)])).toEqual([line(2), line(3), line(4)]);
+    expect(joined([line(1)])).toEqual([line(1)]);
+    expect(joined([], [line(1)])).toEqual([line(1)]);
   });
   test("of another shape is refused", () => expect(() => keep(new QueryClient(), "", "streams", [{ ...stream, id: 3 }])).toThrow("[0].id"));
   test("is asked for of those that have it", () => {

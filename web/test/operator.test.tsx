@@ -7,7 +7,7 @@ import { ApiError, type LogLine, type Recording, type Setting, sorry, type Strea
 import { shares } from "../src/delay";
 import { consequences, stage } from "../src/drain";
 import { formatBytes, formatClock, parseClock } from "../src/format";
-import type { Purse } from "../src/funds/read";
+import { payerOf, type Purse } from "../src/funds/read";
 import { asText, more, MOST_LINES, select } from "../src/live/log";
 import { merge } from "../src/network";
 import { Config, originOf, valueOf } from "../src/pages/config";
@@ -45,7 +45,7 @@ const times = (text: string, part: string) => text.split(part).length - 1;
 const disabled = (text: string, id: string) => new RegExp(`<button[^>]*data-testid="${id}"[^>]*disabled`).test(text) || new RegExp(`<button[^>]*disabled=""[^>]*data-testid="${id}"`).test(text);
 
 describe("alerts", () => {
-  const purse = (change: Partial<Purse> = {}): Purse => ({ locked: ETH, unlocking: [], blockAt: NOW, ...change });
+  const purse = (change: Partial<Purse> = {}): Purse => ({ payer: null, locked: ETH, unlocking: [], blockAt: NOW, ...change });
   const found = (net = network(), p: Purse | null = purse()) => alerts(net, p, NOW).map((a) => `${a.tone} ${a.text}`);
   test("a network that is well has none", () => expect(found(network(), purse({ locked: 99n * ETH }))).toEqual([]));
   test("each names the thing, the figure and where to go", () => {
@@ -61,7 +61,7 @@ describe("alerts", () => {
       [network({ transcoders: loaded(sluice, { ...transcoder, state: "suspended" as const, suspended: { reason: "black", until: null } }) }), null, /suspended|No transcoder/, "/nodes"],
       [network({ nodes: [weir, seen("orchestrator", "sluice", "2", silent)] }), null, /^Orchestrator sluice does not answer/, "/nodes"],
       [network({ nodes: [weir] }), null, /^No orchestrator is known/, "/config"],
-      [network({ root: { ...weir.info, data: { ...weir.info.data!, balance_wei: "0" } } }), null, /has 0 ETH/, "/nodes"],
+      [network({ root: { ...weir.info, data: { ...weir.info.data!, balance_wei: "0" } } }), purse(), /has 0 ETH/, "/nodes"],
       [network({ root: { ...weir.info, data: { ...weir.info.data!, chain: { ...weir.info.data!.chain, block: null } } } }), purse({ blockAt: 0 }), /^The chain does not answer/, "/config"],
       [network({ nodes: [{ ...weir, info: { ...weir.info, data: { ...weir.info.data!, draining: true } } }, sluice] }), null, /is draining/, "/nodes"],
       [network({ root: { ...weir.info, error: silent } }), null, /^This node cannot be reached/, "/nodes"],
@@ -84,6 +84,20 @@ describe("alerts", () => {
     // What is on its way out pays nothing; a stream of half a minute says nothing.
     expect(lasts(poor(ETH), purse({ unlocking: [{ payee: "0x", name: null, wei: ETH, at: NOW }] }), NOW)!.funds).toBe(ETH);
     expect(lasts(network({ streams: loaded(weir, { ...stream, started_at: NOW - 30_000 }) }), purse(), NOW)).toBeNull();
+  });
+  test("of a payer's coin only its locks count, and the node needs none for gas", () => {
+    const PAYER = `0x${"44".repeat(20)}` as const;
+    const net = network({ root: { ...weir.info, data: { ...weir.info.data!, balance_wei: "0" } } });
+    expect(found(net, purse({ payer: PAYER }))).toEqual(["bad Funds for 3 h 36 min: 1 ETH in the locks of payer 0x4444…4444 at 6.6461 ETH a day"]);
+    expect(alerts(net, purse({ payer: PAYER }), NOW)[0]!.way).toBe(`Lock more as ${PAYER}`);
+    expect(found(net, purse({ payer: PAYER, locked: 99n * ETH }))).toEqual([]);
+    expect(lasts(network(), purse({ payer: PAYER }), NOW)!.funds).toBe(ETH);
+    // Before it is known whose coin it spends, nothing is said of it.
+    expect(found(net, null)).toEqual([]);
+    const setting = { key: "broadcaster.payer", doc: "", value: PAYER, default: "", secret: false, origin: "default" };
+    expect(payerOf([setting])).toBe(PAYER);
+    expect(payerOf([{ ...setting, value: "" }])).toBeNull();
+    expect(payerOf([])).toBeNull();
   });
   test("the worst comes first, and the header says it", () => {
     const net = network({ transcoders: loaded(sluice), streams: loaded(weir, unwell) });

@@ -2,7 +2,7 @@
 import { encodeEventTopics, encodeAbiParameters, parseEther, zeroHash } from "viem";
 import { describe, expect, test } from "vitest";
 import { registryAbi } from "../src/abi/registry";
-import type { Segment, Stream } from "../src/api";
+import { ApiError, type DeviceProcess, type OwnDevice, type OwnDevices, type Segment, type Setting, type Stream, type StreamKey } from "../src/api";
 import type { ChainFacts } from "../src/chain/facts";
 import { startSearch } from "../src/pages/start";
 import { begin } from "../src/start/begin";
@@ -12,7 +12,7 @@ import { type DelegatorFacts, delegatorSteps, subject } from "../src/start/deleg
 import { launch } from "../src/start/launch";
 import { linesOf, settingsOf, told } from "../src/start/read";
 import { gasMoney, type Line, progress, roundUp, said, type Settings, type Step, type Told, type Wallet } from "../src/start/steps";
-import { type Account, type Devices, transcoderSteps, type TranscoderFacts } from "../src/start/transcoder";
+import { type Account, transcoderSteps, type TranscoderFacts } from "../src/start/transcoder";
 import { NOW, segment, stream, tickets, unwell } from "./mock";
 
 const [NODE, ORCH, PAYER, OTHER] = ["1", "2", "3", "4"].map((digit) => `0x${digit.repeat(40)}` as const) as [`0x${string}`, `0x${string}`, `0x${string}`, `0x${string}`];
@@ -58,6 +58,7 @@ describe("a guide", () => {
   test("keeps what is known while asking anew fails", () => {
     const why = (error: Error) => error.message;
     expect(told({ data: 1, error: new Error("x") }, why)).toEqual(is(1));
+    expect(told({ data: 1, error: new ApiError("answered 401", false, 401) }, why)).toEqual({ is: "failed", why: "answered 401" });
     expect(told({ data: undefined, error: new Error("x") }, why)).toEqual({ is: "failed", why: "x" });
     expect(told({ data: undefined, error: null }, why)).toEqual(asked);
   });
@@ -65,12 +66,13 @@ describe("a guide", () => {
 
 describe("a configuration", () => {
   const file = { file: "gpu.toml" };
+  const setting = (key: string, value: unknown, origin: unknown = "default"): Setting => ({ key, doc: "", value, default: "", secret: false, origin });
   test("of a transcoder", () => {
-    const all = [{ key: "node.name", value: "x", origin: "default" }, { key: "transcoder.orchestrator", value: ORCH, origin: file }, { key: "transcoder.bond_mill", value: "250", origin: "default" }];
+    const all = [setting("node.name", "x"), setting("transcoder.orchestrator", ORCH, file), setting("transcoder.bond_mill", "250")];
     expect(settingsOf(all)).toEqual({ file: "gpu.toml", orchestrators: [ORCH], bond: mill("250"), lock: 0n, payer: null, hook: false });
   });
   test("of a broadcaster, with what is no address left out", () => {
-    const all = [{ key: "broadcaster.orchestrators", value: [ORCH, "nonsense", 7] }, { key: "broadcaster.orchestrator_lock_wei", value: "20" }, { key: "broadcaster.payer", value: PAYER }, { key: "broadcaster.auth_webhook", value: "set" }];
+    const all = [setting("broadcaster.orchestrators", [ORCH, "nonsense", 7]), setting("broadcaster.orchestrator_lock_wei", "20"), setting("broadcaster.payer", PAYER), setting("broadcaster.auth_webhook", "set")];
     expect(settingsOf(all)).toEqual({ file: null, orchestrators: [ORCH], bond: 0n, lock: 20n, payer: PAYER, hook: true });
   });
   test("of another version says nothing wrong", () => expect(settingsOf([])).toEqual({ file: null, orchestrators: [], bond: 0n, lock: 0n, payer: null, hook: false }));
@@ -94,7 +96,9 @@ describe("the wallet's step", () => {
   test("is done where none is needed", () => expect(step(nobody, { coin: parseEther("1"), mill: mill("200") })).toMatchObject({ state: "done", words: expect.stringContaining("Not needed") }));
 });
 
-const devices: Devices = { devices: [{ name: "NVIDIA L4", kind: "nvenc", detail: "", megapixels_per_second: 400 }], processes: [{ device: "NVIDIA L4", last_end: null }] };
+const card: OwnDevice = { name: "NVIDIA L4", kind: "nvenc", detail: "", megapixels_per_second: 400, in_use: 0, sessions: 0, load: null };
+const life: DeviceProcess = { device: "NVIDIA L4", pid: 7, restarts: 0, last_end: null };
+const devices: OwnDevices = { devices: [card], draining: false, processes: [life] };
 const bonded: Account = { address: NODE, coin: parseEther("1"), mill: 0n, roles: 2, bond: mill("150"), unbonding: 0n, least: mill("100"), gasPrice: 1_000_000_000n, stoppedUntil: 0, now: CHAIN_NOW };
 const none = { ...tickets, received: { ...tickets.received, count: 0, winners: 0 }, sent: { count: 0, expected_wei: "0" } };
 const transcoder: TranscoderFacts = {
@@ -131,12 +135,12 @@ describe("the guide of a GPU owner", () => {
 
   test("devices: which, by what, and how fast", () => expect(of(steps(), "devices").words).toBe("NVIDIA L4: H.264 by NVENC, 400 megapixels a second."));
   test("devices: of processors alone it says where the reason is", () => {
-    const all = { ...devices, devices: [{ name: "software", kind: "x264", detail: "", megapixels_per_second: 30 }] };
+    const all = { ...devices, devices: [{ ...card, name: "software", kind: "x264", megapixels_per_second: 30 }] };
     expect(of(steps({ devices: is(all) }), "devices")).toMatchObject({ state: "done", words: expect.stringMatching(/by the processor's cores.*takes 47.*devices found/) });
   });
   test("devices: none, or one whose process ends", () => {
-    expect(of(steps({ devices: is({ devices: [], processes: [] }) }), "devices")).toMatchObject({ state: "wrong", words: expect.stringContaining("No device is ready") });
-    const dead = { devices: [{ ...devices.devices[0]!, megapixels_per_second: 0 }], processes: [{ device: "NVIDIA L4", last_end: "signal 11" }] };
+    expect(of(steps({ devices: is({ ...devices, devices: [], processes: [] }) }), "devices")).toMatchObject({ state: "wrong", words: expect.stringContaining("No device is ready") });
+    const dead = { ...devices, devices: [{ ...card, megapixels_per_second: 0 }], processes: [{ ...life, pid: null, last_end: "signal 11" }] };
     expect(of(steps({ devices: is(dead) }), "devices")).toMatchObject({ state: "wrong", words: expect.stringMatching(/NVIDIA L4 ended: signal 11.*encoder = "x264".*\/etc\/node.toml/) });
   });
 
@@ -186,7 +190,7 @@ describe("the guide of a GPU owner", () => {
   test("segment: none yet, failed, lost, long ago", () => {
     const unpaid = { tickets: is(none) };
     expect(of(steps({ ...unpaid, segments: is([]) }), "segment").state).toBe("waiting");
-    expect(of(steps({ ...unpaid, segments: first({ result: "fail", fault: "720p: black" }) }), "segment")).toMatchObject({ state: "wrong", words: expect.stringContaining("failed: 720p: black") });
+    expect(of(steps({ ...unpaid, segments: first({ result: "fail", fault: "720p: luma differs by 3104/16 levels" }) }), "segment")).toMatchObject({ state: "wrong", words: expect.stringContaining("failed: 720p: luma differs by 194 levels") });
     expect(of(steps({ ...unpaid, segments: first({ result: "lost" }) }), "segment")).toMatchObject({ state: "wrong", words: expect.stringContaining("was not delivered") });
     expect(of(steps({ segments: is([]) }), "segment").state).toBe("done");
   });
@@ -199,6 +203,7 @@ describe("the guide of a GPU owner", () => {
 });
 
 describe("the guide of a broadcaster's operator", () => {
+  const key: StreamKey = { name: "show", id: "9b1c", created_at: 0, used_at: null, revoked_at: null };
   const spending: Spending = { node: NODE, payer: PAYER, coin: 0n, locks: [{ payee: ORCH, usable: parseEther("0.02") }], session: { expiry: CHAIN_NOW + 864_000, dailyCap: parseEther("0.1") }, gasPrice: 1_000_000_000n, stoppedUntil: 0, now: CHAIN_NOW };
   const made: Stream = { ...stream, viewers: 1 };
   const facts: BroadcasterFacts = {
@@ -208,7 +213,7 @@ describe("the guide of a broadcaster's operator", () => {
     listings: is([{ address: ORCH, uri: "quic://o:4433" }]),
     spending: is(spending),
     ingest: is({ rtmp_url: "rtmp://x/live", rtmps_url: null, srt_url: null, whip_path: "/whip", keys: [] }),
-    keys: is([{ name: "show", revoked_at: null }]),
+    keys: is([key]),
     streams: is([made]),
     segments: is([]),
     tickets: is(none),
@@ -276,7 +281,7 @@ describe("the guide of a broadcaster's operator", () => {
   test("stream key: none, revoked, of the configuration, by one's own program", () => {
     const offers = [{ do: "keys" }, { do: "run", command: "millrace key new show --config /etc/node.toml" }];
     expect(of(steps({ keys: is([]) }), "key")).toMatchObject({ state: "next", offers });
-    expect(of(steps({ keys: is([{ name: "show", revoked_at: 5 }]) }), "key").state).toBe("next");
+    expect(of(steps({ keys: is([{ ...key, revoked_at: 5 }]) }), "key").state).toBe("next");
     expect(of(steps({ keys: is([]), ingest: is({ rtmp_url: "", rtmps_url: null, srt_url: null, whip_path: "", keys: [{ name: "demo", key: "k" }] }) }), "key").words).toContain("demo");
     expect(of(steps({ keys: is([]), settings: is({ ...settings, hook: true }) }), "key").state).toBe("done");
   });

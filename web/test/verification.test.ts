@@ -62,6 +62,7 @@ describe("the state of the sampling secrets", () => {
     expect(secrets("sluice", { ...sampling, problem: "the chain does not answer" }, now)).toEqual({ bad: true, text: "How the sampling secrets of sluice stand is not known: the chain does not answer." });
   });
   test("of a node without any says so", () => {
+    expect(secrets("sluice", { ...sampling, revealed: 1e300 }, now).text).toContain("public up to day 1e+300");
     expect(secrets("sluice", { epoch: 1, revealed: null, next_reveal_at: null, overdue_at: null, problem: null }, now)).toEqual({ bad: false, text: "sluice has committed to no sampling secrets at the chain." });
   });
 });

@@ -16,8 +16,11 @@ describe("health", () => {
     expect(health(network({ streams: loaded(weir), segments: loaded(sluice) }), NOW)).toMatchObject({ tone: "idle", text: "Ready: 1 transcoder, no stream is live" });
   });
   test("a suspended only transcoder is worst, and everything found is told", () => {
-    const net = network({ transcoders: loaded(sluice, { ...transcoder, state: "suspended" as const, suspended: { reason: "black", until: null } }) });
-    expect(health(net, NOW)).toMatchObject({ tone: "bad", details: ["No transcoder is ready", "Transcoder wheel-1 is suspended"] });
+    const net = network({ transcoders: loaded(sluice, { ...transcoder, state: "suspended" as const, suspended: { reason: "luma differs by 3104/16 levels", until: null } }) });
+    expect(health(net, NOW)).toMatchObject({ tone: "bad", details: ["No transcoder is ready", "Transcoder wheel-1 is suspended: luma differs by 194 levels"] });
+  });
+  test("nothing is missing before it is known who there is", () => {
+    expect(health(network({ nodes: [weir], transcoders: { state: "loading" } }), NOW).details).toEqual(["Asking who there is"]);
   });
   test("a failed segment colours it for one minute", () => {
     const net = network({ segments: loaded(sluice, { ...segment, result: "fail" as const }) });
@@ -91,6 +94,7 @@ test("an answer of a wrong shape is refused with the place of the fault; what ma
   expect(misfit([transcoder, { ...transcoder, address: null }], TRANSCODERS)).toBe("[1].address");
   expect(misfit({ ...weir.info.data, chain: { ...weir.info.data!.chain, id: "1" } }, NODE)).toBe("chain.id");
   expect(misfit([{ ...transcoder, suspended: {} }], TRANSCODERS)).toBe("[0].suspended.reason");
+  expect(misfit([{ ...transcoder, since: JSON.parse("1e999") as number }], TRANSCODERS)).toBe("[0].since");
   for (const odd of [null, "x", 3, {}]) expect(misfit(odd, TRANSCODERS)).toBe("the whole");
 });
 

@@ -1,9 +1,10 @@
 // A transcoder's devices: what each can do and does, how busy it is, and how its process has lived.
+import type { DeviceProcess, OwnDevice, OwnDevices } from "../api";
 import { count, grouped } from "../format";
 import type { Network, Seen } from "../network";
 import { Chip, Fact, Loaded, Meter } from "../ui";
 import { ready } from "../words";
-import { type DeviceProcess, loadLine, memory, type OwnDevice, type OwnDevices, processes, useDevices } from "./devices";
+import { loadLine, memory, processes, useDevices } from "./devices";
 import { Trail } from "./trail";
 
 export function DeviceCards({ net, node }: { net: Network; node: Seen }) {
@@ -47,7 +48,7 @@ function Card({ device: d, process }: { device: OwnDevice; process: DeviceProces
       </div>
       <dl className="facts">
         <Fact name="Streams" title="That it serves now"><span className="num">{d.sessions}</span></Fact>
-        {measured && <Fact name="Busy" title="As its driver says"><span className="num">{Math.round(load.utilisation!)} %</span></Fact>}
+        {measured && <Fact name="Busy" title={d.kind === "x264" ? "What its process takes of the machine's processor" : "As its driver says"}><span className="num">{Math.round(load.utilisation!)} %</span></Fact>}
         {stored && <Fact name="Memory"><span className="num">{stored}</span></Fact>}
         {load?.temperature_c != null && <Fact name="Temperature"><span className="num">{Math.round(load.temperature_c)} °C</span></Fact>}
         {load?.encoder_sessions != null && <Fact name="Encoder sessions" title="Of all programs on this machine"><span className="num">{grouped(load.encoder_sessions)}</span></Fact>}

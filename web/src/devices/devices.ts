@@ -1,60 +1,8 @@
-// What a transcoder says of its devices: its shape, where it is asked for, and its words.
+// What a transcoder says of its devices: where it is asked for, and its words.
+import type { DeviceLoad, DeviceProcess, OwnDevices } from "../api";
 import { grouped } from "../format";
 import { type From, type Load, merge, type Network, type Seen, useAnswers } from "../network";
-import type { Shape } from "../shapes";
-
-/** What the device's driver tells of it; what it does not tell is null. */
-export interface DeviceLoad {
-  /** Per cent. */
-  utilisation: number | null;
-  memory_bytes: number | null;
-  memory_total_bytes: number | null;
-  temperature_c: number | null;
-  /** Why it runs slower than it could. */
-  throttled: string | null;
-  encoder_sessions: number | null;
-}
-export interface OwnDevice {
-  name: string;
-  kind: string;
-  detail: string;
-  /** That it can encode; 0 while its process is not ready. */
-  megapixels_per_second: number;
-  in_use: number;
-  /** Streams that it serves now. */
-  sessions: number;
-  load: DeviceLoad | null;
-}
-export interface DeviceProcess {
-  device: string;
-  /** Null between two lives. */
-  pid: number | null;
-  restarts: number;
-  last_end: string | null;
-}
-export interface OwnDevices {
-  devices: OwnDevice[];
-  draining: boolean;
-  processes: DeviceProcess[];
-}
-
-const S = "string";
-const N = "number";
-const DEVICES: Shape<OwnDevices> = {
-  devices: [
-    {
-      name: S,
-      kind: S,
-      detail: S,
-      megapixels_per_second: N,
-      in_use: N,
-      sessions: N,
-      load: { maybe: { utilisation: { maybe: N }, memory_bytes: { maybe: N }, memory_total_bytes: { maybe: N }, temperature_c: { maybe: N }, throttled: { maybe: S }, encoder_sessions: { maybe: N } } },
-    },
-  ],
-  draining: "boolean",
-  processes: [{ device: S, pid: { maybe: N }, restarts: N, last_end: { maybe: S } }],
-};
+import { DEVICES } from "../shapes";
 
 /** A device's load is looked at, not listened to. */
 const DEVICES_MS = 2_000;
@@ -84,7 +32,7 @@ function gib(bytes: number): string {
   return n < 100 ? String(Number(n.toFixed(1))) : grouped(Math.round(n));
 }
 
-/** What there is to say of a load in a row: `GPU 40 %, 61 °C`, empty where nothing is told. */
+/** What there is to say of a load in a row: `40 % busy, 61 °C`, empty where nothing is told. */
 export function loadLine(load: DeviceLoad | null): string {
   if (!load) return "";
   const { utilisation: busy, temperature_c: warm } = load;

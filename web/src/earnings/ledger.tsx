@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { get, sorry, type Ticket, type Tickets } from "../api";
 import { csv, save } from "../csv";
-import { count, formatChance, formatEth, formatWei, grouped } from "../format";
+import { count, formatChance, formatEth, formatWei, grouped, iso } from "../format";
 import { isClosed, type Load, type From, namesOf, type Seen } from "../network";
 import { Closed } from "../session/closed";
 import { TICKETS } from "../shapes";
@@ -157,7 +157,7 @@ function List({ node, tickets, names }: { node: Seen; tickets: Ticket[]; names: 
 /** Wei and times exactly, as programs take them. */
 export function ticketsCsv(node: Seen, tickets: Ticket[], names: Map<string, string>): string {
   const head = ["time", "node", "direction", "peer", "peer_name", "face_value_wei", "win_prob", "expected_wei", "winner", "state", "transaction"];
-  return csv(head, tickets.map((t) => [new Date(t.at).toISOString(), node.name, t.direction, t.peer, names.get(t.peer.toLowerCase()) ?? null, t.face_value_wei, t.win_prob, t.expected_wei, t.winner, t.state, t.tx]));
+  return csv(head, tickets.map((t) => [iso(t.at), node.name, t.direction, t.peer, names.get(t.peer.toLowerCase()) ?? null, t.face_value_wei, t.win_prob, t.expected_wei, t.winner, t.state, t.tx]));
 }
 
 function Who({ address, names }: { address: string; names: Map<string, string> }) {

@@ -27,7 +27,9 @@ export function course(tickets: Ticket[]): Course {
   for (const t of tickets) {
     const face = Number(wei(t.face_value_wei) ?? 0n);
     expected += Number(wei(t.expected_wei) ?? 0n);
-    variance += face ** 2 * t.win_prob * (1 - t.win_prob);
+    // Of a peer's word: beyond these bounds there is no root to draw.
+    const chance = Math.min(1, Math.max(0, t.win_prob));
+    variance += face ** 2 * chance * (1 - chance);
     if (t.winner) won += face;
     if (t.winner && (t.state === "mined" || t.state === "final")) redeemed += face;
     const spread = DEVIATIONS * Math.sqrt(variance);

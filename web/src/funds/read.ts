@@ -1,15 +1,17 @@
 // An account's coin at the ticket broker, read from the chain: locks by payee, session keys, carriers, credit.
 import { useQuery } from "@tanstack/react-query";
-import { type Address, decodeEventLog, type Hex, isAddress, pad, toEventSelector } from "viem";
+import { type Address, decodeEventLog, getAddress, type Hex, isAddress, pad, toEventSelector } from "viem";
 import { brokerAbi } from "../abi/broker";
+import type { NodeInfo, Setting } from "../api";
 import type { Chain } from "../chain/facts";
 import { look } from "../chain/history";
+import { useConfig } from "../network";
 import { searching } from "../stake/read";
 import { clock } from "../wallet/send";
 
 const POLL_MS = 6_000;
 const SEARCHING_MS = 1_000;
-/** Of the node's own account, on every page: what changes there matters for days. */
+/** Of the account that the node spends from, on every page: what changes there matters for days. */
 const PURSE_MS = 20_000;
 /** Of each: an account with more has a program to look after them. */
 const KEPT = 200;
@@ -72,16 +74,30 @@ export function useFunds(chain: Chain, me: Address) {
   });
 }
 
-/** What a node's own account has locked, and how new the chain is. Times are unix milliseconds. */
+/** What the account that a node spends from has locked, and how new the chain is. Times are unix milliseconds. */
 export interface Purse {
+  /** Whose account it is, where it is not the node's own. The node can lock no more of its coin, and sends no transaction. */
+  payer: Address | null;
   locked: bigint;
   unlocking: { payee: string; name: string | null; wei: bigint; at: number }[];
   /** Of the newest block. */
   blockAt: number;
 }
 
-/** The purse of the account `me`, null until it is known; `names` are those of nodes, by address in lower case. */
-export function usePurse(chain: Chain | null, me: string | undefined, names: Map<string, string>): Purse | null {
+/** Whose money a broadcaster's configuration says that it spends; null for its own. */
+export function payerOf(settings: Setting[]): Address | null {
+  const value = settings.find((s) => s.key === "broadcaster.payer")?.value;
+  return typeof value === "string" && isAddress(value, { strict: false }) ? getAddress(value) : null;
+}
+
+/** The purse of a node, null until it is known, as it stays for whom a broadcaster does not tell whose it is; `names` are those of nodes, by
+ * address in lower case. */
+export function usePurse(chain: Chain | null, node: NodeInfo | undefined, mayRead: boolean, names: Map<string, string>): Purse | null {
+  const spends = node?.role === "broadcaster";
+  const settings = useConfig(spends && mayRead);
+  const named = spends && settings.state === "ready" ? payerOf(settings.data) : null;
+  const payer = named?.toLowerCase() === node?.address.toLowerCase() ? null : named;
+  const me = !spends || (mayRead && settings.state === "ready") ? (payer ?? node?.address) : undefined;
   const { data: funds } = useQuery({
     queryKey: ["chain", "purse", me],
     enabled: chain !== null && me !== undefined && isAddress(me),
@@ -91,6 +107,7 @@ export function usePurse(chain: Chain | null, me: string | undefined, names: Map
   if (!funds) return null;
   const leaving = funds.locks.filter((lock) => lock.unlockAt > 0 && lock.pendingUnlock > 0n);
   return {
+    payer,
     locked: funds.locks.reduce((sum, lock) => sum + lock.locked, 0n),
     unlocking: leaving.map((lock) => ({ payee: lock.payee, name: names.get(lock.payee.toLowerCase()) ?? null, wei: lock.pendingUnlock, at: lock.unlockAt * 1000 })),
     blockAt: funds.now * 1000,

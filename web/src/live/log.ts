@@ -19,6 +19,12 @@ export function more(before: LogLine[] = [], news: LogLine[]): LogLine[] {
   return [...before, ...news.filter((line) => !known.has(JSON.stringify(line)))].slice(-MOST_LINES);
 }
 
+/** A node's answer with those lines after it that events have brought since it was made. */
+export function joined(answer: LogLine[], cached: LogLine[] = []): LogLine[] {
+  const last = answer.at(-1)?.at ?? Number.NEGATIVE_INFINITY;
+  return more(answer, cached.filter((line) => line.at >= last));
+}
+
 /** `name=value` of each field. */
 export function fieldsOf(line: LogLine): string {
   if (typeof line.fields !== "object" || line.fields === null) return "";

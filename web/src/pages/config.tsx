@@ -2,15 +2,11 @@
 import { Checkbox, TextInput } from "@mantine/core";
 import { useState } from "react";
 import type { Setting } from "../api";
-import { type Load, useOwn } from "../network";
-import { CONFIG } from "../shapes";
+import { type Load, useConfig } from "../network";
 import { Chip, Loaded, Panel, Scroll } from "../ui";
 
-/** A node reads its configuration once, when it starts. */
-const POLL_MS = 30_000;
-
 export function ConfigPage() {
-  return <Config settings={useOwn<Setting>("config", CONFIG, POLL_MS)} />;
+  return <Config settings={useConfig()} />;
 }
 
 export function Config({ settings }: { settings: Load<Setting[]> }) {

@@ -2,12 +2,16 @@
 import { useNet } from "../app";
 import { DeviceCards } from "../devices/cards";
 import "../devices/devices.css";
+import { Closed } from "../session/closed";
+import { useSession } from "../session/session";
 import { Panel, Skeleton } from "../ui";
 
 export function DevicesPage() {
   const net = useNet();
+  const { session } = useSession();
   const own = net.nodes.filter((n) => n.role === "transcoder");
-  if (!net.root.data && !net.root.error) return <Panel title="Devices"><Skeleton /></Panel>;
+  if (session && !session.can_read) return <Panel title="Devices"><Closed what="What devices do" /></Panel>;
+  if (!net.root.error && (!net.root.data || !session)) return <Panel title="Devices"><Skeleton /></Panel>;
   if (own.length === 0) return <Panel title="Devices"><div className="note">Transcoders have devices, and this node knows none that it can ask. Open the console of one, or list it in node.peers.</div></Panel>;
   return (
     <div className="column devices">

@@ -1,23 +1,29 @@
 // The node's log as it is written: followed or held, filtered, copied.
 import { NativeSelect, TextInput } from "@mantine/core";
 import { useHotkeys } from "@mantine/hooks";
-import { useQuery } from "@tanstack/react-query";
+import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useRef, useState } from "react";
 import { get, type LogLine, sorry } from "../api";
 import { useNet } from "../app";
 import { formatAbsolute } from "../format";
-import { asText, fieldsOf, LEVEL_TONE, LEVELS, LOG_KEY, MOST_LINES, select } from "../live/log";
+import { asText, fieldsOf, joined, LEVEL_TONE, LEVELS, LOG_KEY, MOST_LINES, select } from "../live/log";
 import { isClosed } from "../network";
 import { Closed } from "../session/closed";
 import { LOG } from "../shapes";
 import { Chip, CopyButton, Panel, Skeleton } from "../ui";
 
+const KEY = ["", LOG_KEY];
 /** Of a node whose events do not come. */
 const POLL_MS = 3_000;
 
 export function LogPage() {
   const { told } = useNet();
-  const query = useQuery({ queryKey: ["", LOG_KEY], queryFn: ({ signal }) => get<LogLine[]>("", `log?limit=${MOST_LINES}`, LOG, signal), refetchInterval: told ? false : POLL_MS });
+  const cache = useQueryClient();
+  const query = useQuery({
+    queryKey: KEY,
+    queryFn: async ({ signal }) => joined(await get<LogLine[]>("", `log?limit=${MOST_LINES}`, LOG, signal), cache.getQueryData<LogLine[]>(KEY)),
+    refetchInterval: told ? false : POLL_MS,
+  });
   return (
     <Panel title="Log" className="log-panel">
       {isClosed(query.error) ? (

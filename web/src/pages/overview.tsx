@@ -1,7 +1,7 @@
 // What needs a look, what is live, who works, what was earned: one screen, with links to the rest.
 import { Link, useNavigate } from "@tanstack/react-router";
 import { useContext } from "react";
-import { alerts, lasts } from "../alerts";
+import { alerts, cost, lasts } from "../alerts";
 import { useKnown } from "../app";
 import { formatEth, formatSpan, grouped, sumWei } from "../format";
 import { Money } from "../money";
@@ -72,7 +72,7 @@ function Now() {
         <Fact name="Transcoders able">{figure(grouped(workers.length))}</Fact>
         <Fact name="Segments passed" title={`Of the last ${told.length} attempts`}>{figure(told.length === 0 ? "–" : `${told.filter((s) => s.item.result === "pass").length} of ${told.length}`)}</Fact>
         <Fact name="Redeemed" title="Face values that the chain has paid, of all nodes shown here">{figure(formatEth(redeemed))}</Fact>
-        {lasting && <Fact name="Funds last" title={`${formatEth(lasting.funds.toString())} at ${formatEth(lasting.aDay.toString())} a day, as the live streams cost now`}>{figure(lasting.ms > 365 * 86_400_000 ? "over a year" : formatSpan(lasting.ms))}</Fact>}
+        {lasting && <Fact name="Funds last" title={`${cost(lasting)}, as the live streams cost now`}>{figure(lasting.ms > 365 * 86_400_000 ? "over a year" : formatSpan(lasting.ms))}</Fact>}
       </dl>
     </Panel>
   );

@@ -52,7 +52,7 @@ function Recordings() {
       {failing.map(({ item }) => (
         <div key={item.id} className="note bad panel" role="alert">{item.name} is not being recorded: {item.recording?.error ?? "the store fails"}. It is tried again by itself.</div>
       ))}
-      {shown && <Shown key={keyOf(shown)} recording={shown} close={() => setPicked(null)} />}
+      {shown && <Shown key={folderOf(shown)} recording={shown} close={() => setPicked(null)} />}
       <Panel title="Recordings" aside={all.state === "ready" && all.data.length > 0 ? `${count(all.data.length, "recording")}, ${formatBytes(all.data.reduce((sum, r) => sum + r.bytes, 0))}` : null}>
         <RecordingTable recordings={all} picked={picked} pick={(r) => setPicked(keyOf(r))} deleted={deleted} />
       </Panel>
@@ -114,8 +114,7 @@ export function folderOf(r: Recording): string {
 }
 
 function Shown({ recording: r, close }: { recording: Recording; close: () => void }) {
-  // A player begins anew where its address changes.
-  const [folder] = useState(() => folderOf(r));
+  const folder = folderOf(r);
   const [playback, setPlayback] = useState<Playback | null>(null);
   const tell = useCallback((now: Playback) => setPlayback(now), []);
   return (

@@ -6,7 +6,7 @@ import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
 import { moment } from "../chain/refusal";
 import { formatBps, formatEth, formatMill, grouped } from "../format";
-import type { Network } from "../network";
+import { namesOf } from "../network";
 import { type Mine, type Lives, MAX_OPERATORS, type Record_, searching, useLives, useMine, useRecords } from "../stake/read";
 import { delegatorActions, LEVERAGE, operatorActions, room } from "../stake/actions";
 import { Chip, Fact, Hex, Panel, Scroll } from "../ui";
@@ -20,11 +20,6 @@ export function StakePage({ node }: { node: string | null }) {
   if (!chain) return <NoChain title="Stake" />;
   if (node === null) return <All chain={chain} />;
   return isAddress(node, { strict: false }) ? <One chain={chain} node={getAddress(node)} /> : <Panel title="No such node"><div className="note bad">{node.slice(0, 60)} is no address. <Link to="/stake">All operators</Link></div></Panel>;
-}
-
-/** Names that nodes of this network have for people. */
-function namesOf(net: Network): Map<string, string> {
-  return new Map(net.nodes.flatMap((n) => (n.info.data ? [[n.info.data.address.toLowerCase(), n.info.data.name] as const] : [])));
 }
 
 function All({ chain }: { chain: Chain }) {
@@ -50,7 +45,7 @@ function All({ chain }: { chain: Chain }) {
         ) : all.length === 0 ? (
           <div className="note">{searching(found) ? "None found yet." : "No node is registered."}</div>
         ) : (
-          <Table all={all} lives={found.facts} names={namesOf(net)} me={me} />
+          <Table all={all} lives={found.facts} names={namesOf(net.nodes)} me={me} />
         )}
         {known.length > MAX_OPERATORS && <div className="note">{known.length - MAX_OPERATORS} more nodes were ever registered; the first {MAX_OPERATORS} are shown.</div>}
       </Panel>
@@ -156,7 +151,7 @@ function One({ chain, node }: { chain: Chain; node: Address }) {
   const mine = useMine(chain, me);
   const records = useRecords(chain, [node], me);
   const lives = useLives(chain);
-  const name = namesOf(useNet()).get(node.toLowerCase());
+  const name = namesOf(useNet().nodes).get(node.toLowerCase());
   const r = records.data?.find((one) => one.address === node);
   if (!r || !mine.data) return <Unread title={name ?? "Operator"} query={records.error ? records : mine.error ? mine : records} />;
   const now = mine.data.now;

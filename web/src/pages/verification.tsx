@@ -3,7 +3,9 @@ import { Link } from "@tanstack/react-router";
 import { useNet } from "../app";
 import { grouped, short } from "../format";
 import type { From } from "../network";
-import { Ago, Loaded, Panel, Scroll } from "../ui";
+import { Closed } from "../session/closed";
+import { useSession } from "../session/session";
+import { Ago, Loaded, Panel, Scroll, Skeleton } from "../ui";
 import { type Evidence, useVerification } from "../verification/evidence";
 import { inWords } from "../verification/fault";
 import { Opened } from "../verification/opened";
@@ -15,12 +17,17 @@ const CHECKED = "Nothing failed. Of each segment that comes back, size, codec, f
 
 export function VerificationPage() {
   const net = useNet();
+  const { session } = useSession();
   const { evidence, sampling } = useVerification(net);
   const kept = ready(evidence).length;
   return (
     <div className="column">
       <Panel title="What failed" aside={kept > 0 ? `${kept} kept` : null}>
-        {ready(net.transcoders).length === 0 && net.root.data && !net.nodes.some((n) => n.role === "orchestrator") ? (
+        {session && !session.can_read ? (
+          <Closed what="What failed" />
+        ) : net.root.data && !session ? (
+          <Skeleton />
+        ) : ready(net.transcoders).length === 0 && net.root.data && !net.nodes.some((n) => n.role === "orchestrator") ? (
           <div className="note">Orchestrators verify, and this node knows none. Open the console of one, or list it in node.peers.</div>
         ) : (
           <Loaded load={evidence} empty={CHECKED}>

@@ -1,16 +1,10 @@
 // The way of a broadcaster's operator, from an orchestrator to a viewer. Pure.
 import type { Address } from "viem";
-import type { Ingest, Segment, Stream, Tickets } from "../api";
+import type { Ingest, Segment, Stream, StreamKey, Tickets } from "../api";
 import { moment } from "../chain/refusal";
 import { count, formatBitrate, formatCodec, formatFps, short } from "../format";
 import { done, eth, fileOf, gasMoney, inOrder, isPoverty, type Judged, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
 import type { Listing } from "./transcoder";
-
-/** A stream key that was made, as GET /api/v1/keys lists it. */
-export interface StreamKey {
-  name: string;
-  revoked_at: number | null;
-}
 
 /** The money that the node spends, as the chain has it. */
 export interface Spending {

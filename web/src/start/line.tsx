@@ -5,6 +5,7 @@ import type { NodeInfo } from "../api";
 import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
 import { count } from "../format";
+import { useSession } from "../session/session";
 import { useChain } from "../wallet/provider";
 import { useBroadcasterSteps, useTranscoderSteps } from "./guides";
 import { progress, type Step } from "./steps";
@@ -12,9 +13,10 @@ import { progress, type Step } from "./steps";
 export function StartLine() {
   const { chain } = useChain();
   const node = useNet().root.data;
+  const { session } = useSession();
   const [over, setOver] = useState(false);
-  // Once it is finished, nothing more is asked for it.
-  if (!chain || !node || over) return null;
+  // Once it is finished, nothing more is asked for it; and a stranger's questions would all be refused.
+  if (!chain || !node || over || !session?.can_read) return null;
   const props = { chain, node, end: () => setOver(true) };
   if (node.role === "transcoder") return <OfTranscoder {...props} />;
   return node.role === "broadcaster" ? <OfBroadcaster {...props} /> : null;

@@ -2,17 +2,19 @@
 import { useQuery } from "@tanstack/react-query";
 import { type Address, getAddress, isAddress, keccak256, toHex, zeroAddress } from "viem";
 import { useConnection } from "wagmi";
-import { type ApiError, get, type Ingest, type Segment, type Stream, type Tickets } from "../api";
+import { type ApiError, get, type Ingest, type OwnDevices, type Segment, type Setting, type Stream, type StreamKey, type Tickets } from "../api";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
 import { parseAmount } from "../format";
+import { payerOf } from "../funds/read";
+import { beat, isClosed } from "../network";
 import type { Shape } from "../shapes";
-import { INGEST, SEGMENTS, STREAMS, TICKETS } from "../shapes";
+import { CONFIG, DEVICES, INGEST, KEYS, SEGMENTS, STREAMS, TICKETS } from "../shapes";
 import { useBalances } from "../wallet/account";
 import { clock } from "../wallet/send";
-import type { Spending, StreamKey } from "./broadcaster";
+import type { Spending } from "./broadcaster";
 import type { Line, Settings, Told, Wallet } from "./steps";
-import type { Account, Devices, Listing } from "./transcoder";
+import type { Account, Listing } from "./transcoder";
 
 /** The frame asks for most of this each second; what it does not ask for comes like this. */
 const LIVE_MS = 2_000;
@@ -29,9 +31,6 @@ const MIN_BOND = keccak256(toHex("MIN_BOND"));
 
 const S = "string" as const;
 const N = "number" as const;
-const DEVICES: Shape<Devices> = { devices: [{ name: S, kind: S, detail: S, megapixels_per_second: N }], processes: [{ device: S, last_end: { maybe: S } }] };
-const KEYS: Shape<StreamKey[]> = [{ name: S, revoked_at: { maybe: N } }];
-const SETTINGS: Shape<{ key: string }[]> = [{ key: S }];
 const LOG: Shape<Omit<Line, "why">[]> = [{ at: N, message: S }];
 
 interface Query<T> {
@@ -39,33 +38,34 @@ interface Query<T> {
   error: Error | null;
 }
 
-/** What is known stays known while asking anew fails: the frame says that the node is away. */
+/** What is known stays known while asking anew fails, as the frame says that the node is away; but not for those whom the node tells no more. */
 export function told<T>({ data, error }: Query<T>, fail: (error: Error) => string): Told<T> {
+  if (error && isClosed(error)) return { is: "failed", why: fail(error) };
   if (data !== undefined) return { is: "known", value: data };
   return error ? { is: "failed", why: fail(error) } : { is: "asked" };
 }
 
-const failedNode = ({ message }: Error) => `This node ${message}.${/answered 40[13]/.test(message) ? " It tells this to its owner and its own machine: sign in as its owner, or open this page on that machine." : " Asking again every few seconds."}`;
+const failedNode = (error: Error) => `This node ${error.message}.${isClosed(error) ? " It tells this to its owner and its own machine: sign in as its owner, or open this page on that machine." : " Asking again every few seconds."}`;
 const failedChain = (error: Error) => `The chain could not be read. ${explain(error, Date.now() / 1000).replace(", so nothing was sent", "")} Asking again every few seconds.`;
 
 function useNode<T, U = T>(path: string, shape: Shape<T>, every: number, read?: (value: T) => U): Told<U> {
   const query = useQuery<T, ApiError, U>({
     queryKey: ["", path],
     queryFn: ({ signal }) => get<T>("", path, shape, signal),
-    refetchInterval: (q) => (q.state.status === "error" ? RETRY_MS : every),
+    refetchInterval: (q) => beat(q, every),
     ...(read && { select: read }),
   });
   return told(query, failedNode);
 }
 
-export const useDevices = () => useNode<Devices>("devices", DEVICES, SLOW_MS);
+export const useDevices = () => useNode<OwnDevices>("devices", DEVICES, SLOW_MS);
 export const useKeys = () => useNode<StreamKey[]>("keys", KEYS, SLOW_MS);
 export const useIngest = () => useNode<Ingest>("ingest", INGEST, SLOW_MS);
 export const useStreams = () => useNode<Stream[]>("streams", STREAMS, LIVE_MS);
 export const useSegments = () => useNode<Segment[]>(`segments?limit=${ROWS}`, SEGMENTS, LIVE_MS);
 export const useTickets = () => useNode<Tickets>(`tickets?limit=${ROWS}`, TICKETS, LIVE_MS);
 export const useLog = () => useNode<Omit<Line, "why">[], Line[]>(`log?level=warn&limit=${LINES}`, LOG, LIVE_MS, linesOf);
-export const useSettings = () => useNode<{ key: string }[], Settings>("config", SETTINGS, SLOW_MS, settingsOf);
+export const useSettings = () => useNode<Setting[], Settings>("config", CONFIG, SLOW_MS, settingsOf);
 
 type Open = Record<string, unknown>;
 const text = (value: unknown) => (typeof value === "string" ? value : "");
@@ -79,21 +79,19 @@ export function linesOf(lines: Omit<Line, "why">[]): Line[] {
 }
 
 /** What the guides ask of a configuration, of whichever role it is. */
-export function settingsOf(all: { key: string }[]): Settings {
-  const of = (key: string) => all.find((s) => s.key === key) as Open | undefined;
-  const value = (key: string) => of(key)?.value;
+export function settingsOf(all: Setting[]): Settings {
+  const value = (key: string) => all.find((s) => s.key === key)?.value;
   const named = value("broadcaster.orchestrators") ?? [value("transcoder.orchestrator")];
   const addresses = (Array.isArray(named) ? named : []).map(text).filter((a) => isAddress(a, { strict: false }));
   const bond = parseAmount(text(value("transcoder.bond_mill")));
   const lock = text(value("broadcaster.orchestrator_lock_wei"));
-  const payer = text(value("broadcaster.payer"));
-  const origins = all.map((s) => (s as Open).origin).filter((o): o is Open => typeof o === "object" && o !== null);
+  const origins = all.map((s) => s.origin).filter((o): o is Open => typeof o === "object" && o !== null);
   return {
     file: text(origins.find((o) => "file" in o)?.file) || null,
     orchestrators: addresses.map((a) => getAddress(a)),
     bond: typeof bond === "bigint" ? bond : 0n,
     lock: /^\d{1,30}$/.test(lock) ? BigInt(lock) : 0n,
-    payer: isAddress(payer, { strict: false }) ? getAddress(payer) : null,
+    payer: payerOf(all),
     hook: text(value("broadcaster.auth_webhook")) !== "",
   };
 }

@@ -1,15 +1,10 @@
 // The way of a GPU owner, from devices to the first ticket. Pure.
 import type { Address } from "viem";
-import type { Segment, Tickets } from "../api";
+import type { OwnDevices, Segment, Tickets } from "../api";
 import { moment } from "../chain/refusal";
 import { count, formatEth, formatMill, grouped, short } from "../format";
 import { done, eth, fileOf, gasMoney, inOrder, isPoverty, known, type Line, next, said, type Settings, type Step, step, type Told, type Wallet, waiting, walletStep, wrong } from "./steps";
-
-/** What GET /api/v1/devices says. */
-export interface Devices {
-  devices: { name: string; kind: string; detail: string; megapixels_per_second: number }[];
-  processes: { device: string; last_end: string | null }[];
-}
+import { inWords } from "../verification/fault";
 
 /** A node's account, as the chain has it. */
 export interface Account {
@@ -39,7 +34,7 @@ export interface TranscoderFacts {
   /** The page's clock, unix milliseconds. */
   now: number;
   wallet: Wallet;
-  devices: Told<Devices>;
+  devices: Told<OwnDevices>;
   settings: Told<Settings>;
   account: Told<Account>;
   listings: Told<Listing[]>;
@@ -150,7 +145,7 @@ function segmentStep({ segments, tickets }: TranscoderFacts): Step {
     if (passed > 0) return done(`${grouped(passed)} of the last ${count(all.length, "segment")} passed the orchestrator's checks.`);
     if (received.count > 0) return done("Segments have passed, longer ago than the log goes back.");
     const last = all[0];
-    if (last) return wrong(`No segment has passed so far; the last one ${last.result === "fail" ? "failed" : "was not delivered"}${last.fault ? `: ${last.fault}` : ""}. Honest work does not fail: look for overclocking or an old driver, or try encoder = "x264" on the same machine.`);
+    if (last) return wrong(`No segment has passed so far; the last one ${last.result === "fail" ? "failed" : "was not delivered"}${last.fault ? `: ${inWords(last.fault)}` : ""}. Honest work does not fail: look for overclocking or an old driver, or try encoder = "x264" on the same machine.`);
     return waiting("Nothing to do here: the first one comes when a broadcaster of this orchestrator has a live stream. If others get them all, ask the orchestrator's operator what they pay: who asks for more gets none.");
   });
 }

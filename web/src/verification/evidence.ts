@@ -1,7 +1,7 @@
 // What an orchestrator keeps of renditions that failed: its shape, where it is asked for, and its figures and faults in words. Pure but for
 // the asking.
 import { useQuery } from "@tanstack/react-query";
-import { formatAbsolute } from "../format";
+import { formatAbsolute, iso } from "../format";
 import { type From, type Load, merge, type Network, type Seen, useAnswers } from "../network";
 import type { Shape } from "../shapes";
 import { levels } from "./fault";
@@ -96,7 +96,7 @@ const EVIDENCE: Shape<Evidence[]> = [
 const SAMPLING: Shape<Sampling> = { epoch: N, revealed: { maybe: N }, next_reveal_at: { maybe: N }, overdue_at: { maybe: N }, problem: { maybe: S } };
 
 /** A failure is rare, and its evidence does not change. */
-const EVIDENCE_MS = 3_000;
+const EVIDENCE_MS = 15_000;
 /** Secrets are revealed once a day. */
 const SAMPLING_MS = 30_000;
 /** A picture or a segment is at most some megabytes. */
@@ -163,5 +163,5 @@ export function secrets(name: string, s: Sampling, now: number): { text: string;
   return { text: s.next_reveal_at == null ? `${known}, and none is owed.` : `${known}; the next can be revealed from ${minute(s.next_reveal_at)} on.`, bad: false };
 }
 
-const day = (epoch: number) => new Date(epoch * 86_400_000).toISOString().slice(0, 10);
+const day = (epoch: number) => iso(epoch * 86_400_000)?.slice(0, 10) ?? `day ${epoch}`;
 const minute = (seconds: number) => formatAbsolute(seconds * 1000).slice(0, 16);

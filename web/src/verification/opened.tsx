@@ -1,6 +1,6 @@
 // One rendition that failed, with all that is kept of it.
 import { useQuery } from "@tanstack/react-query";
-import { formatAbsolute, formatBitrate, grouped, short } from "../format";
+import { capital, formatAbsolute, formatBitrate, grouped, short } from "../format";
 import type { From } from "../network";
 import { Ago, CopyButton, Fact, Hex } from "../ui";
 import { bars, type Evidence, type Figures, fileUrl, type Signed } from "./evidence";
@@ -40,7 +40,6 @@ export function Opened({ shown, stream }: { shown: From<Evidence>; stream: strin
   );
 }
 
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function FigureBars({ figures }: { figures: Figures }) {
   return (

@@ -46,7 +46,7 @@ function Row({ transcoder: t }: { transcoder: Transcoder }) {
       <td className="why">
         {t.suspended && (
           <>
-            {inWords(t.suspended.reason)}; {t.suspended.until === null ? "until an operator lifts it" : t.suspended.until > now ? <span title={formatAbsolute(t.suspended.until)}>for {formatSpan(t.suspended.until - now)} more</span> : "its time is over"}
+            {inWords(t.suspended.reason)}; {t.suspended.until === null ? "it ends by itself" : t.suspended.until > now ? <span title={formatAbsolute(t.suspended.until)}>for {formatSpan(t.suspended.until - now)} more</span> : "its time is over"}
           </>
         )}
       </td>

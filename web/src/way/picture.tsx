@@ -3,8 +3,8 @@ import { NativeSelect } from "@mantine/core";
 import { type KeyboardEvent, memo, useState } from "react";
 import type { Segment, Stream } from "../api";
 import { formatAbsolute, formatMs, grouped, short } from "../format";
-import { merge, type Network, useAnswers } from "../network";
-import { SEGMENTS, type Shape, misfit } from "../shapes";
+import { merge, namesOf, type Network, useAnswers } from "../network";
+import { SEGMENTS } from "../shapes";
 import { Amount, CopyButton, Loaded, Panel } from "../ui";
 import { ready, verdict } from "../words";
 import { attempted, copied, place, price, type Scale, SHOWN, type Step, scale, type Way, ways } from "./way";
@@ -30,8 +30,7 @@ export function WayPanel({ net }: { net: Network }) {
   const ids = [...new Set([...streams.map((s) => s.item.id), ...ready(checked).map((s) => s.item.stream), ...ready(taken).map((s) => s.item.stream)])];
   const id = picked && ids.includes(picked) ? picked : (ids[0] ?? "");
   const stream = streams.find((s) => s.item.id === id)?.item;
-  const names = new Map<string, string>();
-  for (const n of net.nodes) if (n.info.data) names.set(n.info.data.address.toLowerCase(), n.info.data.name);
+  const names = namesOf(net.nodes);
   for (const { item } of ready(net.transcoders)) names.set(item.address.toLowerCase(), item.name);
   const name = (address: string) => names.get(address.toLowerCase()) ?? short(address);
   const label = (of: string) => {
@@ -161,17 +160,9 @@ function Told({ way: w, name }: { way: Way; name: (id: string) => string }) {
 const when = (after: number) => (after < 0 ? `${formatMs(-after)} before the end` : `+${formatMs(after)}`);
 
 /** Of a live stream, what is before and after the row. */
-interface Delay {
-  picture: number;
-  part: number;
-  ladder: number | null;
-  hold_back: number;
-}
-const DELAY: Shape<Delay> = { picture: "number", part: "number", ladder: { maybe: "number" }, hold_back: "number" };
-
-function Before({ stream }: { stream: (Stream & { delay?: Delay | null }) | undefined }) {
+function Before({ stream }: { stream: Stream | undefined }) {
   const delay = stream?.delay;
-  if (!delay || misfit(delay, DELAY) !== null) return null;
+  if (!delay) return null;
   return (
     <p className="note" data-testid="way-delay">
       Viewers do not wait for whole segments: of this stream, a picture waits {formatMs(delay.picture)} for the next and up to {formatMs(delay.part)} for its part

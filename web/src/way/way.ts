@@ -1,5 +1,6 @@
-// The way of a stream's segments, from the logs of those through whose hands they went. Pure: way.tsx draws it.
+// The way of a stream's segments, from the logs of those through whose hands they went. Pure: picture.tsx draws it.
 import type { Segment } from "../api";
+import { iso } from "../format";
 import type { From } from "../network";
 import { inWords } from "../verification/fault";
 
@@ -126,7 +127,7 @@ export function attempted({ segment: s }: Step, name: (id: string) => string): s
 export function copied(all: Way[], name: (id: string) => string): string {
   const lines = all.map((w) => [
     w.seq,
-    new Date(w.end).toISOString(),
+    iso(w.end) ?? "",
     Math.round(w.length),
     w.attempts.map((a) => `${attempted(a, name)} (${a.after} ms)`.replaceAll(/\s+/g, " ")).join("; "),
     w.accepted ? `${w.accepted.segment.result} (${w.accepted.after} ms)` : "",
