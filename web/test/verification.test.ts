@@ -12,7 +12,7 @@ describe("figures", () => {
     expect(inWords("brightness differs from the source by 3104/16 levels in its worst cell, 160/16 are accepted there")).toBe("brightness differs from the source by 194 levels in its worst cell, 10 are accepted there");
     expect(inWords("the sample aspect ratio is 4:3, 16/9 was agreed")).toBe("the sample aspect ratio is 4:3, 16/9 was agreed");
   });
-  const [luma, chroma, bits] = bars({ luma: 3104, luma_limit: 160, chroma: 64, chroma_limit: 64, bits: 0, bits_limit: 0, firm: 158 });
+  const [luma, chroma, bits] = bars({ luma: 3104, luma_limit: 160, chroma: 64, chroma_limit: 64, bits: 0, bits_limit: 0, firm: 158, flat: false });
   test("beyond the limit fill their bar, and the limit is where it belongs", () => {
     expect(luma).toMatchObject({ beyond: true, value: 1, text: "194 levels apart, 10 accepted" });
     expect(luma!.limit).toBeCloseTo(160 / 3104);
@@ -22,6 +22,9 @@ describe("figures", () => {
   });
   test("of nothing are nothing, and no division by it", () => {
     expect(bits).toMatchObject({ beyond: false, value: 0, limit: 0, text: "0 of 158 bits differ, 0 accepted" });
+  });
+  test("say nothing of the structure of a flat source", () => {
+    expect(bars({ luma: 3104, luma_limit: 160, chroma: 64, chroma_limit: 64, bits: 9, bits_limit: 4, firm: 2, flat: true })).toHaveLength(2);
   });
 });
 

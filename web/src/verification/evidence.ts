@@ -14,6 +14,8 @@ export interface Figures {
   chroma_limit: number;
   bits: number;
   bits_limit: number;
+  /** The source is flat: its bits mean nothing, and are not judged. */
+  flat: boolean;
   firm: number;
 }
 /** Numbers of more than 32 bits come as hexadecimal strings. */
@@ -72,6 +74,7 @@ export interface Sampling {
 
 const S = "string";
 const N = "number";
+const B = "boolean";
 const EVIDENCE: Shape<Evidence[]> = [
   {
     id: S,
@@ -87,7 +90,7 @@ const EVIDENCE: Shape<Evidence[]> = [
     bitrate: N,
     fault: S,
     code: N,
-    figures: { maybe: { luma: N, luma_limit: N, chroma: N, chroma_limit: N, bits: N, bits_limit: N, firm: N } },
+    figures: { maybe: { luma: N, luma_limit: N, chroma: N, chroma_limit: N, bits: N, bits_limit: N, firm: N, flat: B } },
     files: [S],
     assignment: { body: { streamId: S, seq: N, attempt: N, sourceHash: S, profileHash: S, price: S, deadline: S, payer: S, worker: S, sampleCommit: S }, signature: S },
     receipt: { body: { assignmentHash: S, renditionRoot: S, hashRoot: S, pixels: N, frames: N, duration: N, time: S }, signature: S },
@@ -147,10 +150,11 @@ export function bars(f: Figures): Bar[] {
     const whole = Math.max(value, limit * 1.25, 1);
     return { name, means, text, beyond: value > limit, value: value / whole, limit: limit / whole };
   };
+  const structure = bar("Structure", "bits of the perceptual hash that differ, of those that are firm in the source", f.bits, f.bits_limit, `${f.bits} of ${f.firm} bits differ, ${f.bits_limit} accepted`);
   return [
     bar("Brightness", "the cell of the picture that is furthest beyond what is accepted there, of 256 levels", f.luma, f.luma_limit, `${levels(f.luma)} levels apart, ${levels(f.luma_limit)} accepted`),
     bar("Colour", "the cell of the picture that is furthest beyond what is accepted there, of 256 levels", f.chroma, f.chroma_limit, `${levels(f.chroma)} levels apart, ${levels(f.chroma_limit)} accepted`),
-    bar("Structure", "bits of the perceptual hash that differ, of those that are firm in the source", f.bits, f.bits_limit, `${f.bits} of ${f.firm} bits differ, ${f.bits_limit} accepted`),
+    ...(f.flat ? [] : [structure]),
   ];
 }
 
