@@ -366,24 +366,19 @@ async fn a_worker_that_was_given_up_for_its_lateness_is_not_owed_for_a_receipt_t
     let (assigner, worker) = (net.node(1).await, net.node(2).await);
     let line = assigner.hire(&worker, TERMS).await;
     let (source, mut offer) = (source(), offer(TERMS));
-    offer.patience = Duration::from_millis(1_700); // what the work takes at its rate, and a second
+    offer.patience = Duration::from_millis(2_200); // what the work takes at its rate, a second, and some room
     for seq in 0..=MAX_OWED {
-        let over = Notify::new();
         let serving = async {
             let mut job = line.job().await.unwrap();
             job.take_on(&worker.account.credits, &TERMS, 3, 0).await.unwrap();
             let work = work(&mut job, &worker.account, &TERMS).await.unwrap();
-            over.notified().await;
+            job.gone().cancelled().await; // with its word that it listens no more
             let ended = job.deliver(work.made(), &TERMS, &worker.account.pen, &worker.account.till).await;
             assert!(ended.is_err(), "{ended:?}");
         };
-        let waiting = async {
-            let (result, _) = line.attempt(&assigner.account, open(seq, 0), &source, &offer).await;
-            tokio::time::sleep(Duration::from_millis(100)).await; // its word that it listens no more is there
-            over.notify_one();
-            result.err().unwrap()
-        };
-        let (error, ()) = tokio::join!(waiting, serving);
+        let attempting = line.attempt(&assigner.account, open(seq, 0), &source, &offer);
+        let ((result, _), ()) = tokio::join!(attempting, serving);
+        let error = result.err().unwrap();
         assert!(matches!(error, AttemptError::Late { .. }), "{error}");
     }
 }
