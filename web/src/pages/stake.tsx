@@ -8,8 +8,9 @@ import { moment } from "../chain/refusal";
 import { formatBps, formatEth, formatMill, grouped } from "../format";
 import { namesOf } from "../network";
 import { type Mine, type Lives, MAX_OPERATORS, type Record_, searching, useLives, useMine, useRecords } from "../stake/read";
+import { OperatorCells, OperatorHeads } from "../stake/columns";
 import { delegatorActions, LEVERAGE, operatorActions, room } from "../stake/actions";
-import { Chip, Fact, Hex, Panel, Scroll } from "../ui";
+import { Fact, Hex, Panel, Scroll } from "../ui";
 import { ActionButton } from "../wallet/action";
 import { roleNames } from "../wallet/fields";
 import { NoChain, Stale, Unread } from "../wallet/states";
@@ -113,32 +114,17 @@ function Table({ all, lives, names, me }: { all: Record_[]; lives: Lives; names:
       <table className="table cards">
         <thead>
           <tr>
-            <th>Node</th>
-            <th>Roles</th>
-            <th className="right" title="The operator's own tokens, which are slashed first">Own bond</th>
-            <th className="right" title="Delegated, of the most that the node takes">Delegated</th>
-            <th className="right" title="The operator's part of all fees before they are shared">Commission</th>
-            <th className="right" title="Shared out by the registry since the beginning">Fees</th>
-            <th className="right" title="Tokens that were ever taken from it">Slashed</th>
+            <OperatorHeads />
             {me && <th className="right">Yours</th>}
           </tr>
         </thead>
         <tbody>
-          {all.map((r) => {
-            const life = lives[r.address];
-            return (
-              <tr key={r.address} data-testid="operator" data-address={r.address}>
-                <td className="cut"><Link to="/stake/$node" params={{ node: r.address }}>{names.get(r.address.toLowerCase()) ?? `${r.address.slice(0, 8)}…${r.address.slice(-4)}`}</Link></td>
-                <td data-label="roles">{r.roles === 0 ? <Chip tone="bad">out of the registry</Chip> : roleNames(r.roles)}</td>
-                <td className="right num" data-label="own bond">{formatMill(r.bond)}</td>
-                <td className="right num" data-label="delegated">{formatMill(r.delegated)}{r.roles !== 0 && room(r) === 0n && <Chip tone="warn">full</Chip>}</td>
-                <td className="right num" data-label="commission">{formatBps(r.commission)}{r.nextCommissionAt > 0 && ` → ${formatBps(r.nextCommission)}`}</td>
-                <td className="right num" data-label="fees">{formatEth(life?.fees ?? "0")}</td>
-                <td className="right num" data-label="slashed">{life && life.slashes > 0 ? <span className="bad">{formatMill(BigInt(life.slashed))}, {life.slashes} ×</span> : "never"}</td>
-                {me && <td className="right num" data-label="yours">{r.mine.amount + r.mine.unbonding > 0n ? formatMill(r.mine.amount + r.mine.unbonding) : <span className="dim">none</span>}</td>}
-              </tr>
-            );
-          })}
+          {all.map((r) => (
+            <tr key={r.address} data-testid="operator" data-address={r.address}>
+              <OperatorCells r={r} life={lives[r.address]} name={names.get(r.address.toLowerCase())} />
+              {me && <td className="right num" data-label="yours">{r.mine.amount + r.mine.unbonding > 0n ? formatMill(r.mine.amount + r.mine.unbonding) : <span className="dim">none</span>}</td>}
+            </tr>
+          ))}
         </tbody>
       </table>
     </Scroll>
