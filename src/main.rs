@@ -39,6 +39,7 @@ use clap::{Args, Command, FromArgMatches};
 use millrace_node::config::arguments;
 use millrace_node::shutdown::{EXIT_FAILURE, EXIT_USAGE};
 use millrace_node::version;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// What a command that failed says, and the code that it exits with.
 struct Failure(String, u8);
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         eprintln!("millrace: a tls provider was installed twice; going on with the first");
     }
+    open_many_files();
     let matches = match arguments(command(), std::env::args_os()) {
         Ok(matches) => matches,
         Err(code) => return ExitCode::from(code),
@@ -97,6 +99,16 @@ fn main() -> ExitCode {
             eprintln!("millrace: {reason}");
             ExitCode::from(code)
         }
+    }
+}
+
+/// Lets this process have as many open files as the system allows it: each publisher and each viewer is a socket, and a shell's usual
+/// 1,024 are fewer than a node's own limits. What it starts inherits that.
+fn open_many_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        eprintln!("millrace: this process keeps its limit of open files (ulimit -n): {error}");
     }
 }
 

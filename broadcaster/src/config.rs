@@ -7,7 +7,7 @@ use alloy::primitives::B256;
 use millrace_hop::account::AccountError;
 use serde::{Deserialize, Serialize};
 
-use crate::ingest::{Limits, keyring, rtmp, webhook};
+use crate::ingest::{CONNECTIONS_PER_STREAM, Limits, MOST_STREAMS, keyring, webhook};
 use crate::origin::{self, Access, Keep, LEAST_SECRET};
 use crate::recording::{self, Options, Policy};
 
@@ -170,11 +170,11 @@ pub const DOCS: &[(&str, &str)] = &[
         "auth_webhook_fail_open",
         "whether keys that this node itself knows let publishers in while the webhook does not answer as it should",
     ),
-    ("max_streams", "live streams at once, 1 to 256"),
-    ("max_streams_per_address", "live streams at once from one address, 1 to 256"),
+    ("max_streams", "live streams at once, 1 to 1024"),
+    ("max_streams_per_address", "live streams at once from one address, 1 to 1024"),
     (
         "max_connections_per_address",
-        "connections at once from one address, by protocols that have connections, live or not, 1 to 512",
+        "connections at once from one address, by protocols that have connections, live or not, 1 to 4096",
     ),
     (
         "wrong_keys_per_minute",
@@ -304,7 +304,7 @@ impl BroadcasterConfig {
             value if (1..=most).contains(&value) => Ok(value),
             value => Err(wrong(key, &value.to_string(), format!("it must be 1 to {most}"))),
         };
-        let (streams, connections) = (origin::MAX_STREAMS, rtmp::MAX_CONNECTIONS);
+        let (streams, connections) = (MOST_STREAMS, MOST_STREAMS * CONNECTIONS_PER_STREAM);
         Ok(Limits {
             streams: within("broadcaster.max_streams", self.max_streams, streams)?,
             streams_per_address: within("broadcaster.max_streams_per_address", self.max_streams_per_address, streams)?,
@@ -347,6 +347,7 @@ impl BroadcasterConfig {
             linger: Duration::from_millis(linger),
             window: Duration::from_secs(window),
             bytes: (megabytes as usize) << 20,
+            streams: 2 * self.max_streams, // as many that have just ended, for their viewers
         })
     }
 
@@ -472,9 +473,9 @@ mod tests {
         let hook = || BroadcasterConfig { auth_webhook: "https://auth.example".into(), ..fine() };
         let secret = "0123456789abcdef".to_owned();
         for (config, words) in [
-            (BroadcasterConfig { max_streams: 0, ..fine() }, "1 to 256"),
-            (BroadcasterConfig { max_streams_per_address: 257, ..fine() }, "1 to 256"),
-            (BroadcasterConfig { max_connections_per_address: 513, ..fine() }, "1 to 512"),
+            (BroadcasterConfig { max_streams: 0, ..fine() }, "1 to 1024"),
+            (BroadcasterConfig { max_streams_per_address: 1025, ..fine() }, "1 to 1024"),
+            (BroadcasterConfig { max_connections_per_address: 4097, ..fine() }, "1 to 4096"),
             (BroadcasterConfig { reconnect_ms: 600_001, ..fine() }, "600000"),
             (BroadcasterConfig { window_seconds: 14_401, ..fine() }, "0 to 14400"),
             (BroadcasterConfig { stream_megabytes: 63, ..fine() }, "64 to 65536"),

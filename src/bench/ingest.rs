@@ -27,7 +27,7 @@ use sides::{MOST, Side};
 pub(super) use sides::{behind, broadcaster as publishers_only, free_port, key};
 
 /// Publishers at once, step by step. `make bench` takes the first step only.
-const STEPS: &[usize] = &[32, 64, 128, MOST];
+const STEPS: &[usize] = &[32, 64, 128, 256, 512, MOST];
 /// What a process for each publisher is measured with: memory ends before its processor time does.
 const FEW: usize = 32;
 /// Between two that come in.

@@ -13,6 +13,11 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// An address that had too many of them is refused for so long, with any key: else it would still learn which one is right.
 pub(super) const REFUSED_FOR: Duration = Duration::from_secs(300);
 
+/// The most live streams that a node may be set to. At 360p each holds some 4 MB, and a core packages some 700.
+pub const MOST_STREAMS: usize = 1_024;
+/// A listener takes so many connections for each live stream that it may have: those of encoders that come, go and fail are open too.
+pub const CONNECTIONS_PER_STREAM: usize = 4;
+
 /// How much one address, and all together, may have here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -31,7 +36,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            streams: 128, // the origin holds twice as many, for those that have just ended
+            streams: 128,
             streams_per_address: 32,
             connections_per_address: 64, // those that are live, and as many that come and go
             wrong_keys_per_minute: 10,   // an encoder that retries every few seconds, for its user to notice

@@ -5,7 +5,7 @@
 //! it. Both refuse with a [`Refusal`], whose words the publisher is told. A protocol with connections counts them by
 //! [`Gate::connect`].
 
-use super::addresses::{Addresses, Limits};
+use super::addresses::{Addresses, CONNECTIONS_PER_STREAM, Limits};
 use super::refusal::Refusal;
 use crate::config::Rung;
 use alloy::primitives::B256;
@@ -167,6 +167,11 @@ impl Gate {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections that a listener takes at once.
+    pub(super) fn connections(&self) -> usize {
+        self.limits.streams * CONNECTIONS_PER_STREAM
     }
 
     /// Counts a connection from `ip`, or refuses it.

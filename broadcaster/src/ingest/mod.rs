@@ -19,7 +19,7 @@ pub mod tracks;
 pub mod webhook;
 pub mod whip;
 
-pub use addresses::Limits;
+pub use addresses::{CONNECTIONS_PER_STREAM, Limits, MOST_STREAMS};
 pub use gate::{Gate, Keys, Protocol};
 pub use live::Publication;
 pub use refusal::Refusal;

@@ -54,8 +54,6 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use stream::{Slot, Stream};
 use tokio::sync::Semaphore;
 
-/// Streams at once, live and ended: each may hold some tens of megabytes.
-pub const MAX_STREAMS: usize = 256;
 /// Longest name of a stream or rendition.
 const MAX_NAME: usize = 64;
 
@@ -65,9 +63,9 @@ pub enum OriginError {
     /// A name that cannot be part of a path.
     #[error("the name {0:?} is not 1 to {MAX_NAME} letters, digits, dashes, dots and underscores")]
     BadName(String),
-    /// The table is full.
-    #[error("the origin holds {MAX_STREAMS} streams already: wait for one to end")]
-    TooManyStreams,
+    /// The table is full of live ones.
+    #[error("the origin holds {0} live streams already: wait for one to end")]
+    TooManyStreams(usize),
     /// A rendition that was not announced.
     #[error("the stream has no rendition {0:?}: announce it with set_ladder")]
     UnknownRendition(String),
@@ -196,8 +194,10 @@ impl Origin {
         let now = Instant::now();
         self.sweep();
         let mut streams = self.lock();
-        if !streams.contains_key(name) && streams.len() >= MAX_STREAMS {
-            return Err(OriginError::TooManyStreams);
+        if !streams.contains_key(name) && streams.len() >= self.keep.streams {
+            let ended = streams.iter().filter_map(|(name, shared)| Some((shared.look(Stream::ended)?, name)));
+            let first = ended.min().map(|(_, name)| name.clone());
+            streams.remove(&first.ok_or(OriginError::TooManyStreams(self.keep.streams))?);
         }
         let shared = streams.entry(name.to_owned()).or_insert_with(|| {
             let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -46,6 +46,8 @@ pub const KEEP_ENDED: Duration = Duration::from_secs(60);
 /// Bytes of one stream, all renditions, unless the configuration says otherwise: 20 s listed and 22 s delisted at 80 Mb/s. Past it the
 /// oldest segments go early.
 pub const STREAM_BYTES: usize = 512 << 20;
+/// Streams, live and ended, that are kept unless [`Keep::streams`] says otherwise.
+const STREAMS: usize = 256;
 /// Rendition segments may run so far ahead of the last finished source segment.
 const AHEAD: u64 = 2;
 
@@ -97,11 +99,13 @@ pub struct Keep {
     pub window: Duration,
     /// Bytes of all renditions. Past it the oldest segments go early.
     pub bytes: usize,
+    /// Streams, live and ended. One more takes the place of the one that ended first.
+    pub streams: usize,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { linger: LINGER, window: Duration::ZERO, bytes: STREAM_BYTES }
+        Self { linger: LINGER, window: Duration::ZERO, bytes: STREAM_BYTES, streams: STREAMS }
     }
 }
 
@@ -419,6 +423,11 @@ impl Stream {
 
     pub(super) fn end(&mut self, clean: bool, now: Instant) {
         self.ended = Some((now, clean));
+    }
+
+    /// When the last publication ended, if none goes on.
+    pub(super) fn ended(&self) -> Option<Instant> {
+        self.ended.map(|(at, _)| at)
     }
 
     /// True when the playlists have ended: no player waits for more.

@@ -486,6 +486,20 @@ fn a_source_that_no_player_takes_is_in_no_playlist_and_what_it_was_before_stays_
 }
 
 #[test]
+fn a_new_stream_takes_the_place_of_the_one_that_ended_first_and_never_of_a_live_one() {
+    let origin = super::Origin::keeping(Keep { streams: 3, ..Keep::default() });
+    let [a, _b, c] = ["a", "b", "c"].map(|name| origin.stream(name).unwrap());
+    let full = origin.stream("d").map(drop).unwrap_err();
+    assert!(matches!(full, super::OriginError::TooManyStreams(3)), "{full}");
+    c.end(true);
+    a.end(true);
+    origin.stream("d").unwrap();
+    assert!(origin.find("c").is_none() && origin.find("a").is_some() && origin.find("b").is_some());
+    origin.stream("a").unwrap(); // its own place
+    assert!(origin.stream("e").is_err());
+}
+
+#[test]
 fn names_that_could_leave_their_path_are_refused() {
     for name in ["", "..", "a/b", "a b", ".hidden", &"x".repeat(65)] {
         assert!(super::Origin::new().stream(name).is_err(), "{name}");

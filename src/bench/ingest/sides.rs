@@ -13,12 +13,14 @@ use crate::bench::process::{self, Process};
 use crate::bench::{BenchError, ffmpeg, tail};
 
 /// As many as a broadcaster takes.
-pub(super) const MOST: usize = millrace_broadcaster::origin::MAX_STREAMS;
+pub(super) const MOST: usize = millrace_broadcaster::ingest::MOST_STREAMS;
 /// Two segments: a playlist that has not grown for longer is behind.
 const STALE: Duration = Duration::from_secs(4);
 /// Where Debian has nginx's module.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
-/// UDP ports of WHIP are looked for from here on, a range of [`MOST`] at a time; below the system's own.
+/// Publishers by WHIP at once that there are ports for: more than two cores take.
+const PORTS: usize = 256;
+/// UDP ports of WHIP are looked for from here on, a range of [`PORTS`] at a time; below the system's own.
 const FIRST_PORT: u16 = 20_000;
 
 /// One of them, running.
@@ -35,10 +37,10 @@ pub(crate) fn free_port() -> Result<SocketAddr, BenchError> {
 
 /// A range of UDP ports that nobody has.
 fn free_range() -> Result<String, BenchError> {
-    let ranges = (FIRST_PORT..30_000).step_by(MOST).map(|first| first..first + MOST as u16);
+    let ranges = (FIRST_PORT..30_000).step_by(PORTS).map(|first| first..first + PORTS as u16);
     let free = |range: &std::ops::Range<u16>| range.clone().all(|port| UdpSocket::bind(("0.0.0.0", port)).is_ok());
     let found = ranges.into_iter().find(free).map(|range| format!("{}-{}", range.start, range.end - 1));
-    let none = BenchError::io(format!("no {MOST} free UDP ports in a row from {FIRST_PORT} on"));
+    let none = BenchError::io(format!("no {PORTS} free UDP ports in a row from {FIRST_PORT} on"));
     found.ok_or_else(|| none(std::io::ErrorKind::AddrInUse.into()))
 }
 
@@ -56,7 +58,7 @@ pub(crate) async fn broadcaster(dir: &Path) -> Result<Network, BenchError> {
         ("KEYS", format!("[{}]", keys.join(", "))),
         ("MAX_STREAMS", most.clone()),
         ("MAX_STREAMS_PER_ADDRESS", most),
-        ("MAX_CONNECTIONS_PER_ADDRESS", "512".to_owned()),
+        ("MAX_CONNECTIONS_PER_ADDRESS", (2 * MOST).to_string()),
         ("WHIP_UDP_PORTS", free_range()?),
         ("LADDER", "[]".to_owned()),
         ("ORCHESTRATORS", "[]".to_owned()),
@@ -81,7 +83,7 @@ impl Side {
         let (cores, at) = (std::thread::available_parallelism().map_or(1, usize::from), dir.display());
         let config = format!(
             "load_module {MODULE}; {user} daemon off; worker_processes {cores}; pid {at}/pid; error_log {at}/log;\n\
-             events {{ worker_connections 2048; }}\n\
+             events {{ worker_connections 4096; }}\n\
              rtmp {{ access_log off; server {{ listen {address}; chunk_size 65536; application live {{ live on; hls on; \
              hls_path {at}/hls; hls_fragment 2s; hls_playlist_length 20s; }} }} }}\n"
         );

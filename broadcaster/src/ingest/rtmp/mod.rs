@@ -25,5 +25,5 @@ pub mod session;
 #[cfg(test)]
 mod session_tests;
 
-pub use server::{APP, ListenError, MAX_CONNECTIONS, RtmpServer};
+pub use server::{APP, ListenError, RtmpServer};
 pub use session::Timeouts;

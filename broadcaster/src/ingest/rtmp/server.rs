@@ -20,8 +20,6 @@ use tokio_util::task::TaskTracker;
 
 /// The application part of the URL: `rtmp://host/live/KEY`.
 pub const APP: &str = "live";
-/// Connections at once of one listener. Each costs a socket, a task and some 40 kB while it has not published; over TLS twice that.
-pub const MAX_CONNECTIONS: usize = 512;
 /// Bytes taken from a socket at once.
 const READ_SIZE: usize = 32 << 10;
 /// For a peer that does not read its answers.
@@ -41,7 +39,8 @@ pub struct RtmpServer {
 struct Shared {
     gate: Arc<Gate>,
     timeouts: Timeouts,
-    connections: Arc<Semaphore>,
+    /// Places for connections. Each costs a socket, a task and some 40 kB while it has not published; over TLS twice that.
+    places: Arc<Semaphore>,
 }
 
 /// Why a server does not listen.
@@ -67,7 +66,8 @@ impl RtmpServer {
             Some(certificate) => Some((certificate.clone(), certificate.acceptor(&[])?)),
             None => None,
         };
-        let shared = Shared { gate, timeouts, connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)) };
+        let places = Arc::new(Semaphore::new(gate.connections()));
+        let shared = Shared { gate, timeouts, places };
         Ok(Self { listener: TcpListener::bind(address).await?, tls, shared: Arc::new(shared) })
     }
 
@@ -96,8 +96,8 @@ impl RtmpServer {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&self.shared.connections).try_acquire_owned() else {
-                tracing::warn!(%peer, reason = "too many connections", limit = MAX_CONNECTIONS, "rtmp refused");
+            let Ok(permit) = Arc::clone(&self.shared.places).try_acquire_owned() else {
+                tracing::warn!(%peer, reason = "too many connections", limit = self.shared.gate.connections(), "rtmp refused");
                 continue;
             };
             let counted = match self.shared.gate.connect(peer.ip()) {

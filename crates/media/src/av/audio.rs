@@ -3,7 +3,7 @@
 //! The output is one unbroken line of samples: what was lost is silence, and where the publisher's clock and the count of samples
 //! drift apart, sound is stretched by a little instead of torn.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
 use bytes::Bytes;
@@ -18,6 +18,9 @@ pub const SAMPLE_RATE: u32 = 48_000;
 const CHANNELS: usize = 2;
 /// Bits per second of the AAC: transparent for stereo from Opus at its usual rates.
 const BITRATE: i64 = 128_000;
+/// How the encoder looks for its quantisers. FFmpeg's manual holds this way for better than its default at such rates, and it takes half
+/// of the time, which is most of what a publisher by WebRTC costs.
+const CODER: &CStr = c"fast";
 /// Samples of an AAC frame.
 const AAC_FRAME: usize = 1024;
 /// The longest Opus packet, RFC 6716: 120 ms.
@@ -311,9 +314,10 @@ impl Encoder {
         raw.time_base = ff::AVRational { num: 1, den: SAMPLE_RATE as c_int };
         // The configuration goes into the init segment.
         raw.flags |= ff::AV_CODEC_FLAG_GLOBAL_HEADER as c_int;
-        // SAFETY: fills a layout that is ours; the context is made for this codec and not open yet.
+        // SAFETY: fills a layout that is ours; the context is made for this codec, with its options at `priv_data`, and not open yet.
         unsafe {
             ff::av_channel_layout_default(&mut raw.ch_layout, CHANNELS as c_int);
+            check(ff::av_opt_set(raw.priv_data, c"aac_coder".as_ptr(), CODER.as_ptr(), 0), doing)?;
             check(ff::avcodec_open2(context.raw_mut(), codec, ptr::null_mut()), doing)?;
         }
         Ok(Self { context, packet: RawPacket::new()? })
