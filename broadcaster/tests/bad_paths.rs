@@ -60,7 +60,7 @@ async fn by_whip(faults: Faults) -> Seen {
 async fn by_srt(faults: Faults) -> Seen {
     let line = Line::start().await;
     let relay = Relay::new(faults).await;
-    let url = format!("srt://{}?streamid=secret&latency=2000000&linger=5", relay.outside);
+    let url = format!("srt://{}?streamid=secret&latency=2000000&linger=5&connect_timeout=15000", relay.outside);
     let path = tokio::spawn(relay.run(line.srt));
     let picture = format!("testsrc2=s=320x180:r={RATE}:d={SECONDS}");
     let sound = format!("sine=f=440:r=48000:d={SECONDS}");

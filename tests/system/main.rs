@@ -30,6 +30,7 @@ mod ladder;
 mod liar;
 mod lost_transcoder;
 mod low_latency;
+mod nat;
 mod players;
 mod recording;
 mod refusals;

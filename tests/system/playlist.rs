@@ -155,6 +155,7 @@ impl Watch {
     /// Fails unless every segment of every variant starts with a key frame, and has the frames and the duration of its source.
     pub(crate) fn assert_same_frames(&self) {
         let times = |frames: &[Frame]| frames.iter().map(|f| f.pts).collect::<Vec<_>>();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for (seq, (of_source, source)) in &self.seen["source"] {
             let source = frames(source).unwrap();
             for (variant, segments) in &self.seen {
@@ -165,7 +166,9 @@ impl Watch {
                 assert_eq!(times(&made), times(&source), "{of}: not the source's frames");
                 assert!((segment.duration - of_source.duration).abs() < 0.001, "{of}: not its source's duration");
                 assert_eq!(segment.discontinuity, of_source.discontinuity, "{of}: not its source's discontinuity");
+                *counts.entry(variant).or_default() += made.len();
             }
         }
+        println!("pictures at the source's times: {counts:?}");
     }
 }
