@@ -1,5 +1,5 @@
 // What needs a look: found in all that the page knows, worst first, each with its figure and the way out. Pure.
-import type { Purse } from "./funds/read";
+import type { Purse } from "./funds/purse";
 import { capital, count, formatEth, formatSpan, short, wei } from "./format";
 import type { Network } from "./network";
 import { inWords } from "./verification/fault";

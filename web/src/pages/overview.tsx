@@ -1,6 +1,6 @@
 // What needs a look, what is live, who works, what was earned: one screen, with links to the rest.
 import { Link, useNavigate } from "@tanstack/react-router";
-import { useContext } from "react";
+import { lazy, Suspense, useContext } from "react";
 import { alerts, cost, lasts } from "../alerts";
 import { useKnown } from "../app";
 import { formatEth, formatSpan, grouped, sumWei } from "../format";
@@ -8,23 +8,26 @@ import { Money } from "../money";
 import { Nodes } from "../nodes";
 import { Publish } from "../publish";
 import { Segments } from "../segments";
-import { StartLine } from "../start/line";
 import { StreamList } from "../streams";
 import { Closed } from "../session/closed";
 import { Chip, Fact, Now as Clock, Panel } from "../ui";
+import { useChain } from "../wallet/provider";
 import { health, ready } from "../words";
+
+const StartLine = lazy(() => import("../start/line").then((m) => ({ default: m.StartLine })));
 
 /** Rows of the log here; its own page has the rest. */
 const SEGMENTS = 8;
 
 export function Overview() {
   const { net } = useKnown();
+  const { chain } = useChain();
   const go = useNavigate();
   const none = net.streams.state === "ready" && !net.streams.data.some((s) => s.item.state === "live");
   const segments = net.segments.state === "ready" ? { ...net.segments, data: net.segments.data.slice(0, SEGMENTS) } : net.segments;
   return (
     <>
-      <StartLine />
+      {chain && <Suspense><StartLine /></Suspense>}
       <Now />
       <div className="columns">
         <div className="column">

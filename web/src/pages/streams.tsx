@@ -1,5 +1,5 @@
 // Streams: the list with how to publish, and one stream with its player and its health.
-import { Link, useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useNet } from "../app";
 import { BrowserPublish } from "../camera";
 import { Publish } from "../publish";
@@ -28,7 +28,8 @@ export function StreamsPage() {
 }
 
 /** One stream; once it has ended, its successor of the same name. */
-export function StreamPage({ id }: { id: string }) {
+export function StreamPage() {
+  const { id } = useParams({ from: "/streams/$id" });
   const net = useNet();
   const own = ready(net.streams).find((s) => s.item.id === id);
   const shown = own && choose(ready(net.streams), `${own.node.url} ${id}`);
