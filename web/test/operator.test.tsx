@@ -20,7 +20,7 @@ import { SessionContext } from "../src/session/session";
 import { whyNot } from "../src/session/sign";
 import { CONFIG, KEYS, LOG, misfit, RECORDINGS } from "../src/shapes";
 import { MantineProvider } from "@mantine/core";
-import { thumbnail } from "../src/streams";
+import { thumbnail } from "../src/stream-list";
 import { Loaded, Now } from "../src/ui";
 import { health } from "../src/words";
 import { loaded, NOW, network, seen, segment, silent, sluice, stream, transcoder, unwell, weir } from "./mock";

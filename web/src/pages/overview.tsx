@@ -3,12 +3,12 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import { lazy, Suspense, useContext } from "react";
 import { alerts, cost, lasts } from "../alerts";
 import { useKnown } from "../app";
-import { formatEth, formatSpan, grouped, sumWei } from "../format";
+import { count, formatEth, formatSpan, grouped, sumWei } from "../format";
 import { Money } from "../money";
 import { Nodes } from "../nodes";
 import { Publish } from "../publish";
 import { Segments } from "../segments";
-import { StreamList } from "../streams";
+import { StreamList } from "../stream-list";
 import { Closed } from "../session/closed";
 import { Chip, Fact, Now as Clock, Panel } from "../ui";
 import { useChain } from "../wallet/provider";
@@ -18,6 +18,8 @@ const StartLine = lazy(() => import("../start/line").then((m) => ({ default: m.S
 
 /** Rows of the log here; its own page has the rest. */
 const SEGMENTS = 8;
+/** More than these are not read one by one. */
+const ALERTS = 10;
 
 export function Overview() {
   const { net } = useKnown();
@@ -61,11 +63,12 @@ function Now() {
   return (
     <Panel title="Now" className="now-panel">
       <ul className="alerts" aria-label="Alerts">
-        {found.map(({ tone, text, way, to }) => (
+        {found.slice(0, ALERTS).map(({ tone, text, way, to }) => (
           <li key={text} data-testid="alert" data-tone={tone}>
             <Chip tone={tone}>{text}</Chip> <Link to={to}>{way}</Link>
           </li>
         ))}
+        {found.length > ALERTS && <li><Chip tone="warn">{count(found.length - ALERTS, "more thing")} to look at</Chip> <Link to="/streams">See the streams with most trouble</Link></li>}
         {found.length === 0 && <li><Chip tone={state.tone}>{state.text}</Chip></li>}
       </ul>
       {net.streams.state === "closed" && <Closed what="How this node does" />}

@@ -3,7 +3,8 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useNet } from "../app";
 import { BrowserPublish } from "../camera";
 import { Publish } from "../publish";
-import { choose, Detail, StreamList } from "../streams";
+import { StreamSearch } from "../stream-search";
+import { choose, Detail } from "../streams";
 import { Loaded, Panel } from "../ui";
 import { ready } from "../words";
 
@@ -13,7 +14,7 @@ export function StreamsPage() {
   return (
     <div className="columns even">
       <Panel title="Streams" className="streams">
-        <StreamList streams={net.streams} pick={(s) => void go({ to: "/streams/$id", params: { id: s.item.id } })} />
+        <StreamSearch streams={net.streams} pick={(s) => void go({ to: "/streams/$id", params: { id: s.item.id } })} />
       </Panel>
       <div className="column">
         <Panel title="Publish from an encoder">
