@@ -55,7 +55,8 @@ try {
     const count = async () => {
       await cdp.send("HeapProfiler.collectGarbage");
       const [{ usedSize }, { nodes, jsEventListeners }] = await Promise.all([cdp.send("Runtime.getHeapUsage"), cdp.send("Memory.getDOMCounters")]);
-      return { nodes, listeners: jsEventListeners, urls: await page.evaluate(() => window.openUrls.size), heap_mb: Math.round(usedSize / 1e5) / 10 };
+      const drawn = await page.evaluate(() => document.getElementsByTagName("*").length);
+      return { nodes, drawn, listeners: jsEventListeners, urls: await page.evaluate(() => window.openUrls.size), heap_mb: Math.round(usedSize / 1e5) / 10 };
     };
     return { page, count };
   };

@@ -82,6 +82,8 @@ describe("alerts", () => {
     expect(found(poor(ETH), purse())[0]).toMatch(/^bad Funds for 7 h 13 min: 2 ETH at 6\.6461 ETH a day/);
     expect(found(poor(9n * ETH), purse())[0]).toMatch(/^warn Funds for 1 d 12 h/);
     expect(found(poor(99n * ETH), purse())).toEqual([]);
+    // Locks that were not found yet are not missing.
+    expect(lasts(poor(ETH), purse({ locked: null }), NOW)).toBeNull();
     // What is on its way out pays nothing; a stream of half a minute says nothing.
     expect(lasts(poor(ETH), purse({ unlocking: [{ payee: "0x", name: null, wei: ETH, at: NOW }] }), NOW)!.funds).toBe(ETH);
     expect(lasts(network({ streams: loaded(weir, { ...stream, started_at: NOW - 30_000 }) }), purse(), NOW)).toBeNull();

@@ -45,6 +45,8 @@ export function Lines({ lines }: { lines: LogLine[] }) {
   const [held, setHeld] = useState<LogLine[] | null>(null);
   const place = useRef<HTMLDivElement>(null);
   const filter = useRef<HTMLInputElement>(null);
+  /** Where it was scrolled to last. */
+  const top = useRef(0);
   const all = held ?? lines;
   const shown = useMemo(() => select(all, least, text), [all, least, text]);
   const last = lines.at(-1);
@@ -63,7 +65,9 @@ export function Lines({ lines }: { lines: LogLine[] }) {
     const e = place.current;
     if (!e) return;
     const atEnd = e.scrollHeight - e.scrollTop - e.clientHeight < 24;
-    if (!atEnd && !held) setHeld(lines);
+    // Lines that came after it was scrolled to its end are nobody's scrolling.
+    if (!atEnd && !held && e.scrollTop < top.current) setHeld(lines);
+    top.current = e.scrollTop;
   };
 
   return (

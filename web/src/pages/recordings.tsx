@@ -39,7 +39,7 @@ export function RecordingsPage() {
 
 function Recordings() {
   const net = useNet();
-  const all = useOwn<Recording>("recordings", RECORDINGS, POLL_MS);
+  const all = useOwn<Recording>("recordings", RECORDINGS, POLL_MS, { mayLack: true });
   const cache = useQueryClient();
   const [picked, setPicked] = useState<string | null>(null);
   const shown = all.state === "ready" ? all.data.find((r) => keyOf(r) === picked) : undefined;
