@@ -8,6 +8,7 @@ const id = (n) => `0x${n.toString(HEX).padStart(64, "0")}`;
 export const MARKUP = `zz <img src="x" onerror="window.marked = true"><b>bold</b> &amp; {{1}}`;
 /** Rows that a node tells in its events. */
 const TOLD = 50;
+const LINES = 2_000;
 
 /** Waits until the node behind has a live stream and has been paid for it. */
 async function templates(node, paid, limit = 60_000) {
@@ -39,6 +40,7 @@ export async function many(node, paid) {
     latency_ms: { p50: 100 + ((i + ticks) % 50), p99: 200 + ((i * 3 + ticks) % 90) },
     ingest: { ...live.ingest, video_bitrate: live.ingest.video_bitrate + ((i + ticks) % 9) * 1_000 },
   });
+  const said = (n) => ({ ...line, at: line.at + n * 300, message: `line ${n}` });
   const received = tickets.recent.filter((t) => t.direction === "in");
   // The newest first, and a new one with each tick.
   const ticket = (i) => ({ ...received[(i + 1_000_000 - ticks) % received.length], at: received[0].at + (ticks - i) * 1_000 });
@@ -47,7 +49,7 @@ export async function many(node, paid) {
     streams: () => range(streamCount, stream),
     tickets: (rows) => ({ ...tickets, received: { ...tickets.received, count: ticketCount + ticks }, recent: range(Math.min(rows, ticketCount), ticket) }),
     segments: (rows) => range(Math.min(rows, TOLD), (i) => ({ ...segment, seq: segment.seq + ticks - i, at: segment.at + (ticks - i) * 1_000 })),
-    log: () => range(3, (i) => ({ ...line, at: line.at + ticks * 1_000 + i, message: `line ${ticks * 3 + i}` })),
+    log: () => range(3, (i) => said(ticks * 3 + i)),
   };
   const event = (topic) => `event: ${topic}\nid: 0-${ticks}\ndata: ${JSON.stringify(answers[topic](TOLD))}\n\n`;
 
@@ -65,6 +67,11 @@ export async function many(node, paid) {
     // All of the tickets at once, more than a node gives: what the page does with them is looked at, not what it asks for.
     if (call === "streams" || call === "tickets") {
       answer.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(answers[call](url.searchParams.has("limit") ? ticketCount : TOLD)));
+      return;
+    }
+    // As many lines as a node keeps: a page that has them all has as many as it ever will.
+    if (call === "log") {
+      answer.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(range(LINES, (i) => said(ticks * 3 + 2 - LINES + 1 + i))));
       return;
     }
     const { host, origin, ...headers } = asked.headers;

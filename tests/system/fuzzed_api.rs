@@ -33,7 +33,13 @@ fn chosen(variable: &str, default: &str) -> String {
 fn fuzz(program: &Path, node: &str, who: &[(&str, &str)], args: &[&str]) -> Result<(), String> {
     let dir = tempfile::tempdir().unwrap();
     let mut run = Command::new(program);
-    run.current_dir(dir.path()).args(["run", &format!("{node}/api/v1/openapi.json"), "--no-color", "--warnings", "off"]);
+    run.current_dir(dir.path()).args([
+        "run",
+        &format!("{node}/api/v1/openapi.json"),
+        "--no-color",
+        "--warnings",
+        "off",
+    ]);
     run.args(["--seed", &chosen("MILLRACE_FUZZ_SEED", SEED), "--checks", CHECKS, "--request-timeout", "20"]);
     for (name, value) in who {
         run.args(["--header", &format!("{name}: {value}")]);

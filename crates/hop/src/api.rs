@@ -164,7 +164,7 @@ async fn drain(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>
 #[into_params(parameter_in = Query)]
 struct Limit {
     /// Rows, 50 unless said otherwise; 500 are given at most.
-    limit: Option<u64>,
+    limit: Option<usize>,
 }
 
 impl Limit {
