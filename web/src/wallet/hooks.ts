@@ -5,7 +5,7 @@ import { useChain } from "./provider";
 export function useWallets(): Config {
   const { wallets } = useChain();
   if (!wallets) throw new Error("a wallet was asked for before the chain was known");
-  return wallets as unknown as Config;
+  return wallets;
 }
 export const useConnection = () => ofConnection({ config: useWallets() });
 export const useConnectors = () => ofConnectors({ config: useWallets() });
