@@ -13,11 +13,12 @@ export default defineConfig({
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
       output: {
-        // What changes seldom has files of its own, which browsers keep: the chain's libraries, and React with its components.
+        // What changes seldom has files of its own, which browsers keep: React with its libraries, and those of the chain. A group takes
+        // with it what it stands on, so the first one has what both need, and what loads files when they are needed.
         codeSplitting: {
           groups: [
+            { name: "frame", test: /vite\/preload-helper|node_modules\/(react|react-dom|scheduler|use-sync-external-store|@tanstack)\// },
             { name: "chain", test: /node_modules\/(viem|wagmi|@wagmi|ox|abitype|@noble|@scure|mipd|zustand|eventemitter3)\// },
-            { name: "frame", test: /node_modules\/(react|react-dom|scheduler|@mantine|@floating-ui|@tanstack)\// },
           ],
         },
       },

@@ -15,21 +15,21 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Somebody at another machine, as far as the node can tell.
-const ELSEWHERE: (&str, &str) = ("x-forwarded-for", "192.0.2.1");
+pub(crate) const ELSEWHERE: (&str, &str) = ("x-forwarded-for", "192.0.2.1");
 
 /// The status, and the body where it is JSON.
-fn send(request: RequestBuilder) -> (u16, Value) {
+pub(crate) fn send(request: RequestBuilder) -> (u16, Value) {
     let answer = block_on(async { request.send().await }).unwrap();
     let status = answer.status().as_u16();
     let body = block_on(async { answer.bytes().await }).unwrap();
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-fn ask(method: Method, node: &str, call: &str) -> RequestBuilder {
+pub(crate) fn ask(method: Method, node: &str, call: &str) -> RequestBuilder {
     client().request(method, format!("{node}/api/v1/{call}"))
 }
 
-fn command(network: &Network, node: &str, args: &[&str]) -> Value {
+pub(crate) fn command(network: &Network, node: &str, args: &[&str]) -> Value {
     let config = network.config(node);
     let mut millrace = Command::new(env!("CARGO_BIN_EXE_millrace"));
     let made = millrace.args(args).arg("--json").arg("--config").arg(config).output().unwrap();
@@ -57,9 +57,9 @@ fn assert_described(node: &str, document: &Value) -> usize {
     held
 }
 
-/// Signs in with the node's own key; the session's cookie and CSRF token.
-fn sign_in(network: &Network, node: &str) -> (String, String) {
-    let key = std::fs::read_to_string(network.config("broadcaster").with_extension("").join("identity.key")).unwrap();
+/// Signs in to the node at `node`, whose configuration is that of `name`, with its own key; the session's cookie and CSRF token.
+pub(crate) fn sign_in(network: &Network, node: &str, name: &str) -> (String, String) {
+    let key = std::fs::read_to_string(network.config(name).with_extension("").join("identity.key")).unwrap();
     let key: PrivateKeySigner = key.trim().parse().unwrap();
     let challenge = ask(Method::POST, node, "session/challenge").json(&json!({ "address": key.address() }));
     let (status, challenge) = send(challenge.header(ELSEWHERE.0, ELSEWHERE.1));
@@ -127,7 +127,7 @@ fn the_description_holds_and_everybody_gets_what_is_theirs() {
     assert!(command(&network, "broadcaster", &["token", "list"])[0]["revoked_at"].is_u64());
 
     // The owner makes a stream key and takes it back.
-    let (cookie, csrf) = sign_in(&network, node);
+    let (cookie, csrf) = sign_in(&network, node, "broadcaster");
     let by_owner = |method, call: &str| ask(method, node, call).header("cookie", &cookie).header("x-csrf-token", &csrf);
     let (status, made) = send(by_owner(Method::POST, "keys").json(&json!({ "name": "theirs" })));
     assert_eq!(status, 201, "{made}");

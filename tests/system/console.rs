@@ -47,6 +47,29 @@ fn an_owner_signs_in_and_operates_the_node() {
 }
 
 #[test]
+fn the_first_page_is_light_and_says_something_soon() {
+    println!("{}", at_the_console("weight.mjs", &["--source", "demo"]));
+}
+
+/// Runs a script that stands between the console and a network whose transcoders are paid.
+fn in_front(script: &str) {
+    let network = Network::start(&["--source", "demo"]);
+    println!("{}", run(script, &[&network.ready.console_url, &network.ready.orchestrator_api]));
+    network.assert_well();
+}
+
+#[test]
+fn a_thousand_streams_and_ten_thousand_tickets_are_found_and_drawn() {
+    in_front("large.mjs");
+}
+
+/// For a minute, or as many as `MILLRACE_OPEN_MINUTES` says.
+#[test]
+fn a_console_left_open_does_not_grow() {
+    in_front("left-open.mjs");
+}
+
+#[test]
 fn what_a_liar_returned_is_shown_beside_what_it_was_given() {
     println!("{}", at_the_console("verification.mjs", &["--source", "demo", "--liar", "black"]));
 }

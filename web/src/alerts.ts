@@ -1,5 +1,5 @@
 // What needs a look: found in all that the page knows, worst first, each with its figure and the way out. Pure.
-import type { Purse } from "./funds/read";
+import type { Purse } from "./funds/purse";
 import { capital, count, formatEth, formatSpan, short, wei } from "./format";
 import type { Network } from "./network";
 import { inWords } from "./verification/fault";
@@ -88,7 +88,7 @@ export interface Lasting {
 export function lasts(net: Network, purse: Purse, now: number): Lasting | null {
   const own = ready(net.streams).filter(({ node, item }) => node.url === "" && item.state === "live" && now - item.started_at >= FOUND_MS);
   const aDay = own.reduce((sum, { item }) => sum + ((wei(item.spent_wei) ?? 0n) * 86_400_000n) / BigInt(Math.round(now - item.started_at)), 0n);
-  if (aDay === 0n) return null;
+  if (aDay === 0n || purse.locked === null) return null;
   const coin = purse.payer ? 0n : (wei(net.root.data?.balance_wei) ?? 0n);
   const funds = coin + purse.locked - purse.unlocking.reduce((sum, lock) => sum + lock.wei, 0n);
   const ms = (funds * 86_400_000n) / aDay;

@@ -2,17 +2,15 @@
 import { AppShell, Burger } from "@mantine/core";
 import { useDisclosure, useMediaQuery } from "@mantine/hooks";
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
-import { createContext, type ReactNode, useContext, useEffect, useRef } from "react";
+import { createContext, lazy, type ReactNode, Suspense, useContext, useEffect, useRef } from "react";
 import { DrainBanner } from "./drain";
 import { grouped } from "./format";
-import { type Purse, usePurse } from "./funds/read";
+import { type Purse, usePurse } from "./funds/purse";
 import mark from "./mark.svg?raw";
 import { namesOf, type Network, useNetwork } from "./network";
+import { SessionButton } from "./session/button";
 import { useSession } from "./session/session";
-import { SessionButton, SignIn } from "./session/sign-in";
 import { Ago, Chip, Now, useClock } from "./ui";
-import { AccountButton } from "./wallet/account";
-import { PendingBar } from "./wallet/pending";
 import { useChain } from "./wallet/provider";
 import { health } from "./words";
 
@@ -21,6 +19,11 @@ interface Known {
   purse: Purse | null;
 }
 const Context = createContext<Known | null>(null);
+
+// Of the chain's libraries: drawn when they are there.
+const SignIn = lazy(() => import("./session/sign-in").then((m) => ({ default: m.SignIn })));
+const AccountButton = lazy(() => import("./wallet/account").then((m) => ({ default: m.AccountButton })));
+const PendingBar = lazy(() => import("./wallet/pending").then((m) => ({ default: m.PendingBar })));
 
 /** What this page knows of the network, and of the account that its node spends from. */
 export function useKnown(): Known {
@@ -54,7 +57,7 @@ export function App() {
   const now = useClock();
   const [open, { toggle, close }] = useDisclosure(false);
   const path = useRouterState({ select: (s) => s.location.pathname });
-  const { session, recheck } = useSession();
+  const { session, asking, recheck } = useSession();
   const net = useNetwork(session?.can_read ?? null, path === "/log");
   const { chain } = useChain();
   const purse = usePurse(chain, net.root.data, session?.can_read ?? false, namesOf(net.nodes));
@@ -76,7 +79,7 @@ export function App() {
   return (
     <Now value={now}>
       <Context value={{ net, purse }}>
-        <SignIn />
+        {(chain || asking) && <Suspense><SignIn /></Suspense>}
         <a className="skip" href="#main" onClick={() => main.current?.focus()}>
           Skip to the page
         </a>
@@ -90,7 +93,7 @@ export function App() {
             <Who net={net} />
             <State net={net} purse={purse} now={now} />
             <SessionButton />
-            <AccountButton />
+            {chain && <Suspense><AccountButton /></Suspense>}
           </AppShell.Header>
           <AppShell.Navbar className="side" id="navigation" aria-label="Pages" component="nav" inert={narrow && !open}>
             {PAGES.filter((p) => !p.of || !role || p.of === role).map((p) => (
@@ -104,7 +107,7 @@ export function App() {
             <h1 className="title">{page.name}</h1>
             <DrainBanner net={net} />
             {net.root.error && <Offline net={net} />}
-            <PendingBar />
+            {chain && <Suspense><PendingBar /></Suspense>}
             <Outlet />
           </AppShell.Main>
         </AppShell>

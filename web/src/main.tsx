@@ -1,5 +1,4 @@
 // Starts the console: one query client, one router, one look.
-import "@mantine/core/styles.layer.css";
 import { MantineProvider } from "@mantine/core";
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";

@@ -127,15 +127,21 @@ export function useNetwork(known: boolean | null, log: boolean): Network {
   };
 }
 
-/** A list of this node's own that is no part of the network, asked for `every` so many milliseconds. A node without the call, as one that does
- * not record, has nothing to list. */
-export function useOwn<T>(path: string, shape: Shape<T[]>, every: number, enabled = true): Load<T[]> {
+interface Asked {
+  /** Unless it is not to be asked for at all. */
+  enabled?: boolean;
+  /** A node without the call, as one that does not record, has nothing to list. */
+  mayLack?: boolean;
+}
+
+/** A list of this node's own that is no part of the network, asked for `every` so many milliseconds. */
+export function useOwn<T>(path: string, shape: Shape<T[]>, every: number, { enabled = true, mayLack = false }: Asked = {}): Load<T[]> {
   const { data, error } = useQuery({
     queryKey: ["", path],
     enabled,
     queryFn: ({ signal }) =>
       get<T[]>("", path, shape, signal).catch((error: unknown): T[] => {
-        if (error instanceof ApiError && error.status === 404) return [];
+        if (mayLack && error instanceof ApiError && error.status === 404) return [];
         throw error;
       }),
     refetchInterval: (query) => beat(query, every),
@@ -147,7 +153,7 @@ export function useOwn<T>(path: string, shape: Shape<T[]>, every: number, enable
 }
 
 /** The configuration of the node that served the page. */
-export const useConfig = (enabled = true): Load<Setting[]> => useOwn<Setting>("config", CONFIG, CONFIG_MS, enabled);
+export const useConfig = (enabled = true): Load<Setting[]> => useOwn<Setting>("config", CONFIG, CONFIG_MS, { enabled });
 
 /** Peers that are not among `before`, without the page's own origin and each once, by URL. */
 export function unseen(peers: Peer[], before: Peer[]): Peer[] {

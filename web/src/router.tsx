@@ -1,63 +1,39 @@
 // The pages and their addresses. Each is a link that can be kept: the node serves this page for any path that is no file.
-import { createRootRoute, createRoute, createRouter, type ErrorComponentProps, Link } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, type ErrorComponentProps, lazyRouteComponent, Link, type RouteComponent } from "@tanstack/react-router";
 import { App } from "./app";
-import { ConfigPage } from "./pages/config";
-import { EarningsPage } from "./pages/earnings";
-import { KeysPage } from "./pages/keys";
-import { LogPage } from "./pages/log";
-import { NodesPage } from "./pages/nodes";
 import { Overview } from "./pages/overview";
-import { RecordingsPage } from "./pages/recordings";
-import { SegmentsPage } from "./pages/segments";
-import { StreamPage, StreamsPage } from "./pages/streams";
+import { startSearch } from "./start/search";
 import { Panel } from "./ui";
-import { FundsPage } from "./pages/funds";
-import { StakePage } from "./pages/stake";
-import { StartPage, startSearch } from "./pages/start";
-import { DevicesPage } from "./pages/devices";
-import { EvidencePage, VerificationPage } from "./pages/verification";
 
 const root = createRootRoute({ component: App, notFoundComponent: Nowhere, errorComponent: Broken });
-const at = <P extends string>(path: P, component: () => React.ReactNode) => createRoute({ getParentRoute: () => root, path, component });
+const at = <P extends string>(path: P, component: RouteComponent) => createRoute({ getParentRoute: () => root, path, component });
 
-function StreamOf() {
-  return <StreamPage id={stream.useParams().id} />;
-}
-function StakeOf() {
-  return <StakePage node={staker.useParams().node} />;
-}
-function StartOf() {
-  return <StartPage {...start.useSearch()} />;
-}
-function EvidenceOf() {
-  return <EvidencePage id={evidence.useParams().id} />;
-}
-const evidence = createRoute({ getParentRoute: () => root, path: "/verification/$id", component: EvidenceOf });
-const start = createRoute({ getParentRoute: () => root, path: "/start", component: StartOf, validateSearch: startSearch });
-const stream = createRoute({ getParentRoute: () => root, path: "/streams/$id", component: StreamOf });
-const staker = createRoute({ getParentRoute: () => root, path: "/stake/$node", component: StakeOf });
+// Each page but the first is a file of its own, loaded when somebody goes there.
+const start = createRoute({ getParentRoute: () => root, path: "/start", component: lazyRouteComponent(() => import("./pages/start"), "StartPage"), validateSearch: startSearch });
 
 export const router = createRouter({
   routeTree: root.addChildren([
     at("/", Overview),
-    at("/streams", StreamsPage),
-    stream,
-    at("/keys", KeysPage),
-    at("/recordings", RecordingsPage),
-    at("/segments", SegmentsPage),
-    at("/nodes", NodesPage),
-    at("/earnings", EarningsPage),
-    at("/stake", () => <StakePage node={null} />),
-    staker,
-    at("/funds", FundsPage),
+    at("/streams", lazyRouteComponent(() => import("./pages/streams"), "StreamsPage")),
+    at("/streams/$id", lazyRouteComponent(() => import("./pages/streams"), "StreamPage")),
+    at("/keys", lazyRouteComponent(() => import("./pages/keys"), "KeysPage")),
+    at("/recordings", lazyRouteComponent(() => import("./pages/recordings"), "RecordingsPage")),
+    at("/segments", lazyRouteComponent(() => import("./pages/segments"), "SegmentsPage")),
+    at("/nodes", lazyRouteComponent(() => import("./pages/nodes"), "NodesPage")),
+    at("/earnings", lazyRouteComponent(() => import("./pages/earnings"), "EarningsPage")),
+    at("/stake", lazyRouteComponent(() => import("./pages/stake"), "StakePage")),
+    at("/stake/$node", lazyRouteComponent(() => import("./pages/stake"), "OperatorPage")),
+    at("/funds", lazyRouteComponent(() => import("./pages/funds"), "FundsPage")),
     start,
-    at("/log", LogPage),
-    at("/config", ConfigPage),
-    at("/verification", VerificationPage),
-    evidence,
-    at("/devices", DevicesPage),
+    at("/log", lazyRouteComponent(() => import("./pages/log"), "LogPage")),
+    at("/config", lazyRouteComponent(() => import("./pages/config"), "ConfigPage")),
+    at("/verification", lazyRouteComponent(() => import("./pages/verification"), "VerificationPage")),
+    at("/verification/$id", lazyRouteComponent(() => import("./pages/verification"), "EvidencePage")),
+    at("/devices", lazyRouteComponent(() => import("./pages/devices"), "DevicesPage")),
   ]),
   scrollRestoration: true,
+  // A link that is pointed at loads its page.
+  defaultPreload: "intent",
 });
 
 declare module "@tanstack/react-router" {

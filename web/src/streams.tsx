@@ -1,39 +1,15 @@
-// Streams: the list, and one of them with its player, its ladder and how it comes in.
-import { useContext, useState } from "react";
+// One stream with its player, its ladder and how it comes in.
 import type { Health, Rendition, Stream } from "./api";
 import { DelayBar } from "./delay";
-import { absolute, formatAbsolute, formatBitrate, formatBytes, formatCodec, formatFps, formatMs, formatSpan, grouped, NONE, short } from "./format";
-import type { From, Load, Seen } from "./network";
+import { absolute, formatBitrate, formatBytes, formatMs, grouped, NONE, short } from "./format";
+import type { From, Seen } from "./network";
 import { Player } from "./player";
 import { History } from "./history";
-import { Amount, Chip, Fact, Loaded, Now } from "./ui";
+import { Amount, Chip, Fact } from "./ui";
 import { RENDITION_TONE } from "./words";
 
-type Told = From<Stream>;
-const keyOf = (s: Told) => `${s.node.url} ${s.item.id}`;
-
-interface ListProps {
-  streams: Load<Told[]>;
-  pick: (stream: Told) => void;
-}
-
-/** All streams, as links to their pages. */
-export function StreamList({ streams, pick }: ListProps) {
-  return (
-    <Loaded load={streams} empty="No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.">
-      {(items) => (
-        <>
-          {items.every((s) => s.item.state !== "live") && <div className="note">No stream is live. Send one with OBS or ffmpeg: it appears here within seconds.</div>}
-          <div className="stream-list" role="group" aria-label="Streams">
-            {order(items).map((s) => (
-              <Row key={keyOf(s)} stream={s} pick={() => pick(s)} />
-            ))}
-          </div>
-        </>
-      )}
-    </Loaded>
-  );
-}
+export type Told = From<Stream>;
+export const keyOf = (s: Told) => `${s.node.url} ${s.item.id}`;
 
 /** What is shown: the picked stream, or its successor of the same name once it has ended, else the first live one. */
 export function choose(all: Told[], picked: string | null): Told | null {
@@ -41,70 +17,6 @@ export function choose(all: Told[], picked: string | null): Told | null {
   const own = all.find((s) => keyOf(s) === picked);
   if (own?.item.state === "ended") return live.find((s) => s.node.url === own.node.url && s.item.name === own.item.name) ?? own;
   return own ?? live[0] ?? null;
-}
-
-/** Live ones first, then the newest. */
-function order(all: Told[]): Told[] {
-  return all.toSorted((a, b) => Number(b.item.state === "live") - Number(a.item.state === "live") || b.item.started_at - a.item.started_at);
-}
-
-function Row({ stream, pick }: { stream: Told; pick: () => void }) {
-  const now = useContext(Now);
-  const s = stream.item;
-  const src = s.source;
-  return (
-    <a
-      href={`/streams/${s.id}`}
-      className="stream"
-      data-testid="stream-row"
-      data-name={s.name}
-      data-state={s.state}
-      onClick={(e) => {
-        if (e.button !== 0 || e.metaKey || e.ctrlKey || e.shiftKey) return; // a new tab or window is the browser's own
-        e.preventDefault();
-        pick();
-      }}
-    >
-      <Thumbnail stream={stream} now={now} />
-      <span className="stream-name">
-        <Chip tone={s.state === "live" ? "ok" : "idle"}>{s.state}</Chip>
-        <strong>{s.name}</strong>
-        <span className="dim num" title={`Started ${formatAbsolute(s.started_at)}`}>
-          {s.state === "live" ? formatSpan(now - s.started_at) : `ran ${formatSpan((s.ended_at ?? now) - s.started_at)}`}
-        </span>
-      </span>
-      <span className="source num">{src ? [formatCodec(src.codec), src.height ? `${src.width}×${src.height}` : "sound alone", formatFps(src.fps), formatBitrate(src.bitrate)].filter((x) => x !== NONE).join(" ") : "source not known yet"}{src && !src.audio && ", no audio"}</span>
-      <span className="ladder">
-        {s.renditions.map((r) => (
-          <Chip key={r.name} tone={s.state === "live" ? (RENDITION_TONE[r.state] ?? "idle") : "idle"} title={`${r.name} ${r.state}, ${formatBitrate(r.bitrate)}`}>
-            {r.name}
-          </Chip>
-        ))}
-      </span>
-      <span className="num latency" title="Source part in hand to rendition part in the origin: half of the parts are faster than the first figure, 99 % than the second">
-        {s.latency_ms ? `${formatMs(s.latency_ms.p50)} / ${formatMs(s.latency_ms.p99)}` : <span className="dim">not measured</span>}
-      </span>
-      <span className="spent">
-        <Amount wei={s.spent_wei} />
-      </span>
-    </a>
-  );
-}
-
-/** A new one comes with each segment; this often is often enough to know a stream by. */
-const THUMBNAIL_MS = 10_000;
-
-/** Where a stream's newest picture is; null where the page may not show it: pictures come from the page's own node. */
-export function thumbnail({ node, item: s }: Told, now: number): string | null {
-  if (node.url !== "" || s.state !== "live" || !s.hls_url.startsWith("/live/")) return null;
-  return `${s.hls_url.replace(/[^/]*$/, "thumbnail.jpg")}?t=${Math.floor(now / THUMBNAIL_MS)}`;
-}
-
-function Thumbnail({ stream, now }: { stream: Told; now: number }) {
-  const url = thumbnail(stream, now);
-  const [failed, setFailed] = useState<string | null>(null);
-  // A stream of sound has none, and a new one not yet.
-  return <span className="thumbnail">{url && url !== failed && <img src={url} alt="" data-testid="thumbnail" onError={() => setFailed(url)} />}</span>;
 }
 
 export function Detail({ stream: { node, item: s }, nodes }: { stream: Told; nodes: Seen[] }) {

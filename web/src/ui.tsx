@@ -101,7 +101,8 @@ export function Hex(props: { value: string; what: string }) {
   );
 }
 
-export function CopyButton(props: { text: string; what: string }) {
+/** `text` may be made when it is asked for. */
+export function CopyButton(props: { text: string | (() => string); what: string }) {
   const [copied, copy] = useCopy(props.text);
   return (
     <button type="button" className="button" aria-label={`Copy ${props.what}`} onClick={copy}>
@@ -111,14 +112,14 @@ export function CopyButton(props: { text: string; what: string }) {
 }
 
 /** Copies, and says so for a moment. */
-function useCopy(text: string): ["" | "yes" | "no", () => void] {
+function useCopy(text: string | (() => string)): ["" | "yes" | "no", () => void] {
   const [copied, setCopied] = useState<"" | "yes" | "no">("");
   useEffect(() => {
     if (!copied) return;
     const done = setTimeout(() => setCopied(""), 1500);
     return () => clearTimeout(done);
   }, [copied]);
-  return [copied, () => void copyText(text).then((ok) => setCopied(ok ? "yes" : "no"))];
+  return [copied, () => void copyText(typeof text === "string" ? text : text()).then((ok) => setCopied(ok ? "yes" : "no"))];
 }
 
 async function copyText(text: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 import { alerts, hasOrchestrator, RECENT_MS } from "./alerts";
 import type { Segment, TicketState, Transcoder } from "./api";
 import { count } from "./format";
-import type { Purse } from "./funds/read";
+import type { Purse } from "./funds/purse";
 import type { From, Load, Network } from "./network";
 import { inWords } from "./verification/fault";
 

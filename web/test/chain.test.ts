@@ -4,7 +4,7 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import { brokerAbi } from "../src/abi/broker";
 import { registryAbi } from "../src/abi/registry";
 import { tokenAbi } from "../src/abi/token";
-import type { ChainFacts } from "../src/chain/facts";
+import type { ChainFacts } from "../src/chain/shape";
 import { explain, inWords, moment } from "../src/chain/refusal";
 import { formatMill, parseAmount, parsePercent } from "../src/format";
 import { fold, type Lives } from "../src/stake/read";

@@ -7,19 +7,20 @@ import { ApiError, type LogLine, type Recording, type Setting, sorry, type Strea
 import { shares } from "../src/delay";
 import { consequences, stage } from "../src/drain";
 import { formatBytes, formatClock, parseClock } from "../src/format";
-import { payerOf, type Purse } from "../src/funds/read";
+import { payerOf, type Purse } from "../src/funds/purse";
 import { asText, more, MOST_LINES, select } from "../src/live/log";
 import { merge } from "../src/network";
 import { Config, originOf, valueOf } from "../src/pages/config";
 import { KeyTable, Made } from "../src/pages/keys";
 import { Lines } from "../src/pages/log";
 import { folderOf, RecordingTable, stretch } from "../src/pages/recordings";
-import { type Session, whyNot } from "../src/session/api";
+import type { Session } from "../src/session/api";
 import { Closed, OwnersOnly } from "../src/session/closed";
 import { SessionContext } from "../src/session/session";
+import { whyNot } from "../src/session/sign";
 import { CONFIG, KEYS, LOG, misfit, RECORDINGS } from "../src/shapes";
 import { MantineProvider } from "@mantine/core";
-import { thumbnail } from "../src/streams";
+import { thumbnail } from "../src/stream-list";
 import { Loaded, Now } from "../src/ui";
 import { health } from "../src/words";
 import { loaded, NOW, network, seen, segment, silent, sluice, stream, transcoder, unwell, weir } from "./mock";
@@ -81,6 +82,8 @@ describe("alerts", () => {
     expect(found(poor(ETH), purse())[0]).toMatch(/^bad Funds for 7 h 13 min: 2 ETH at 6\.6461 ETH a day/);
     expect(found(poor(9n * ETH), purse())[0]).toMatch(/^warn Funds for 1 d 12 h/);
     expect(found(poor(99n * ETH), purse())).toEqual([]);
+    // Locks that were not found yet are not missing.
+    expect(lasts(poor(ETH), purse({ locked: null }), NOW)).toBeNull();
     // What is on its way out pays nothing; a stream of half a minute says nothing.
     expect(lasts(poor(ETH), purse({ unlocking: [{ payee: "0x", name: null, wei: ETH, at: NOW }] }), NOW)!.funds).toBe(ETH);
     expect(lasts(network({ streams: loaded(weir, { ...stream, started_at: NOW - 30_000 }) }), purse(), NOW)).toBeNull();

@@ -3,8 +3,8 @@ import { encodeEventTopics, encodeAbiParameters, parseEther, zeroHash } from "vi
 import { describe, expect, test } from "vitest";
 import { registryAbi } from "../src/abi/registry";
 import { ApiError, type DeviceProcess, type OwnDevice, type OwnDevices, type Segment, type Setting, type Stream, type StreamKey } from "../src/api";
-import type { ChainFacts } from "../src/chain/facts";
-import { startSearch } from "../src/pages/start";
+import type { ChainFacts } from "../src/chain/shape";
+import { startSearch } from "../src/start/search";
 import { begin } from "../src/start/begin";
 import { fold } from "../src/start/births";
 import { type BroadcasterFacts, broadcasterSteps, type Spending } from "../src/start/broadcaster";

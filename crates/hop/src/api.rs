@@ -161,14 +161,15 @@ async fn drain(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>
 
 /// `?limit=`.
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Limit {
-    /// Rows, 50 unless said otherwise, 500 at most.
-    limit: Option<u32>,
+    /// Rows, 50 unless said otherwise; 500 are given at most.
+    limit: Option<usize>,
 }
 
 impl Limit {
     fn rows(&self) -> u32 {
-        self.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1)
+        self.limit.map_or(LIMIT.0, |rows| u32::try_from(rows).unwrap_or(LIMIT.1)).clamp(1, LIMIT.1)
     }
 }
 

@@ -155,7 +155,7 @@ async fn facts(State(proxy): State<Arc<Proxy>>) -> Json<ChainFacts> {
 }
 
 /// Reads the chain: JSON-RPC, one request or a batch of twenty at most, of methods that read our contracts.
-#[utoipa::path(post, path = "/v1/rpc", tag = "chain", request_body = Value, responses((status = 200, description = "A JSON-RPC answer, or as many as there were requests", body = Value), (status = 429, description = "Too many requests of this address", body = Value)))]
+#[utoipa::path(post, path = "/v1/rpc", tag = "chain", request_body = Value, responses((status = 200, description = "A JSON-RPC answer, or as many as there were requests", body = Value), (status = 415, description = "The body says that it is something else than JSON", body = Value), (status = 429, description = "Too many requests of this address", body = Value), (status = 504, description = "The chain did not answer in time", body = Value)))]
 async fn rpc(
     State(proxy): State<Arc<Proxy>>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,

@@ -236,6 +236,7 @@ pub fn calls() -> utoipa::openapi::OpenApi {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// Topics, comma-separated: `segments`, `tickets`, `log`, a broadcaster's `streams`, an orchestrator's `transcoders`; all unless said
     /// otherwise.

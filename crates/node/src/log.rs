@@ -172,6 +172,7 @@ pub fn calls() -> utoipa::openapi::OpenApi {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Asked {
     /// The least severe level that is told: `error`, `warn`, `info`, `debug` or `trace`; all unless said otherwise.
     level: Option<String>,

@@ -1,11 +1,12 @@
 // One node's tickets: what they were worth against what they brought, the winners that wait, and the list, also as a file.
-import { NativeSelect } from "@mantine/core";
+import { NativeSelect, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { get, sorry, type Ticket, type Tickets } from "../api";
 import { csv, save } from "../csv";
-import { count, formatChance, formatEth, formatWei, grouped, iso } from "../format";
+import { count, formatChance, formatEth, formatWei, grouped, iso, wei } from "../format";
 import { isClosed, type Load, type From, namesOf, type Seen } from "../network";
+import { rowCount, rowPlace, usePage } from "../paged";
 import { Closed } from "../session/closed";
 import { TICKETS } from "../shapes";
 import { Ago, Amount, Chip, Fact, Hex, Panel, Scroll, Skeleton } from "../ui";
@@ -16,14 +17,14 @@ import { EarningsPlot } from "./plot";
 /** As many as a node gives. */
 const ROWS = 500;
 const POLL_MS = 4_000;
-/** Rows drawn unless all are asked for. */
-const SHOWN = 60;
 
 export function Ledger({ tickets, nodes }: { tickets: Load<From<Tickets>[]>; nodes: Seen[] }) {
   const earners = ready(tickets);
   const [picked, setPicked] = useState<string | null>(null);
   const richest = earners.find((t) => t.node.url === "" && t.item.received.count > 0) ?? earners.find((t) => t.item.received.count > 0) ?? earners[0];
   const shown = earners.find((t) => t.node.url === picked) ?? richest;
+  const known = JSON.stringify([...namesOf(nodes)]);
+  const names = useMemo(() => new Map(JSON.parse(known) as [string, string][]), [known]);
   if (!shown) return null;
   return (
     <Panel title={`Tickets of ${shown.node.name}`} className="ledger">
@@ -32,7 +33,7 @@ export function Ledger({ tickets, nodes }: { tickets: Load<From<Tickets>[]>; nod
           <NativeSelect label="Node" value={shown.node.url} data-testid="ledger-node" onChange={(e) => setPicked(e.currentTarget.value)} data={earners.map(({ node }) => ({ value: node.url, label: `${node.role} ${node.name}` }))} />
         </div>
       )}
-      <Asked key={shown.node.url} node={shown.node} names={namesOf(nodes)} />
+      <Asked key={shown.node.url} node={shown.node} names={names} />
     </Panel>
   );
 }
@@ -77,7 +78,8 @@ export function Book({ node, tickets, names }: { node: Seen; tickets: Tickets; n
 }
 
 function Queue({ tickets, names }: { tickets: Tickets; names: Map<string, string> }) {
-  const queue = waiting(tickets.recent);
+  const queue = useMemo(() => waiting(tickets.recent), [tickets]);
+  const { rows, first, pager } = usePage(queue, "Waiting winners", "");
   return (
     <>
       <h3 className="sub">Winners that wait for the chain: <b className="num" data-testid="waiting">{grouped(Math.max(queue.length, tickets.received.queued))}</b></h3>
@@ -85,13 +87,13 @@ function Queue({ tickets, names }: { tickets: Tickets; names: Map<string, string
         <p className="pad">None among the last tickets. Winners go to the chain several at once, when the gas is worth it.</p>
       ) : (
         <Scroll label="Waiting winners">
-          <table className="table cards">
+          <table className="table cards" {...rowCount(queue.length)}>
             <thead>
-              <tr><th>Won</th><th>Paid by</th><th className="right">Face value</th><th>State</th><th>Transaction</th></tr>
+              <tr aria-rowindex={1}><th>Won</th><th>Paid by</th><th className="right">Face value</th><th>State</th><th>Transaction</th></tr>
             </thead>
             <tbody>
-              {queue.map((t, i) => (
-                <tr key={`${t.at} ${t.peer} ${i}`} data-testid="waiting-row">
+              {rows.map((t, i) => (
+                <tr key={first + i} {...rowPlace(first + i)} data-testid="waiting-row">
                   <td><Ago at={t.at} /></td>
                   <td data-label="paid by"><Who address={t.peer} names={names} /></td>
                   <td className="right" data-label="face value"><Amount wei={t.face_value_wei} /></td>
@@ -103,6 +105,7 @@ function Queue({ tickets, names }: { tickets: Tickets; names: Map<string, string
           </table>
         </Scroll>
       )}
+      {pager}
     </>
   );
 }
@@ -110,29 +113,48 @@ function Queue({ tickets, names }: { tickets: Tickets; names: Map<string, string
 const KINDS = { all: "all", in: "received", winners: "winners", out: "sent" } as const;
 type Kind = keyof typeof KINDS;
 
+const most = (field: "face_value_wei" | "expected_wei") => (a: Ticket, b: Ticket) => Number((wei(b[field]) ?? 0n) - (wei(a[field]) ?? 0n));
+/** As the node gives them, the newest come first. */
+const ORDERS: Record<string, { name: string; compare: (a: Ticket, b: Ticket) => number }> = {
+  newest: { name: "newest", compare: () => 0 },
+  face: { name: "largest face value", compare: most("face_value_wei") },
+  worth: { name: "most worth", compare: most("expected_wei") },
+  chance: { name: "best chance", compare: (a, b) => b.win_prob - a.win_prob },
+};
+
+/** Tickets of a kind whose peer or transaction has `text` in its name or address. */
+export function pickTickets(tickets: Ticket[], kind: Kind, text: string, names: Map<string, string>): Ticket[] {
+  const wanted = text.trim().toLowerCase();
+  const has = (t: Ticket) => [t.peer, names.get(t.peer.toLowerCase()), t.tx, t.state].some((value) => value?.toLowerCase().includes(wanted));
+  return tickets.filter((t) => (kind === "all" || (kind === "winners" ? t.winner === true : t.direction === kind)) && (wanted === "" || has(t)));
+}
+
 function List({ node, tickets, names }: { node: Seen; tickets: Ticket[]; names: Map<string, string> }) {
   const [kind, setKind] = useState<Kind>("all");
-  const [whole, setWhole] = useState(false);
-  const fits = tickets.filter((t) => kind === "all" || (kind === "winners" ? t.winner === true : t.direction === kind));
-  const shown = whole ? fits : fits.slice(0, SHOWN);
+  const [text, setText] = useState("");
+  const [order, setOrder] = useState("newest");
+  const fits = useMemo(() => pickTickets(tickets, kind, text, names).toSorted(ORDERS[order]?.compare), [tickets, kind, text, order, names]);
+  const { rows, first, pager } = usePage(fits, "Tickets", `${kind} ${order} ${text}`);
   const file = () => save(`tickets-${node.name.replaceAll(/[^\w.-]+/g, "-")}.csv`, ticketsCsv(node, fits, names));
   return (
     <>
       <div className="filters">
         <NativeSelect label="Tickets" value={kind} data-testid="ledger-kind" onChange={(e) => setKind(e.currentTarget.value as Kind)} data={Object.entries(KINDS).map(([value, label]) => ({ value, label }))} />
+        <TextInput label="Find" value={text} data-testid="ledger-filter" onChange={(e) => setText(e.currentTarget.value)} />
+        <NativeSelect label="Order" value={order} data-testid="ledger-order" onChange={(e) => setOrder(e.currentTarget.value)} data={Object.entries(ORDERS).map(([value, { name }]) => ({ value, label: name }))} />
         <button type="button" className="button" data-testid="csv" disabled={fits.length === 0} onClick={file}>Save {count(fits.length, "ticket")} as CSV</button>
       </div>
       {fits.length === 0 ? (
         <div className="note">No such ticket among the last {tickets.length}.</div>
       ) : (
         <Scroll label="Table of tickets">
-          <table className="table cards">
+          <table className="table cards" {...rowCount(fits.length)}>
             <thead>
-              <tr><th>When</th><th>Way</th><th>With</th><th className="right">Face value</th><th className="right">Chance</th><th className="right">Worth</th><th>State</th><th>Transaction</th></tr>
+              <tr aria-rowindex={1}><th>When</th><th>Way</th><th>With</th><th className="right">Face value</th><th className="right">Chance</th><th className="right">Worth</th><th>State</th><th>Transaction</th></tr>
             </thead>
             <tbody>
-              {shown.map((t, i) => (
-                <tr key={`${t.at} ${t.peer} ${i}`} data-testid="ledger-row" data-winner={t.winner ?? ""}>
+              {rows.map((t, i) => (
+                <tr key={first + i} {...rowPlace(first + i)} data-testid="ledger-row" data-winner={t.winner ?? ""}>
                   <td><Ago at={t.at} /></td>
                   <td data-label="way">{t.direction === "in" ? "received" : "sent"}</td>
                   <td data-label="with"><Who address={t.peer} names={names} /></td>
@@ -147,9 +169,7 @@ function List({ node, tickets, names }: { node: Seen; tickets: Ticket[]; names: 
           </table>
         </Scroll>
       )}
-      {fits.length > shown.length && (
-        <div className="actions"><button type="button" className="button" onClick={() => setWhole(true)}>Show all {grouped(fits.length)}</button></div>
-      )}
+      {pager}
     </>
   );
 }

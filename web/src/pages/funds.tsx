@@ -1,6 +1,5 @@
 // Funds: the account's coin, what is locked for whom, who may sign for it, and what it was paid.
 import type { Address } from "viem";
-import { useConnection } from "wagmi";
 import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
 import { moment } from "../chain/refusal";
@@ -12,6 +11,7 @@ import { namesOf } from "../network";
 import { searching } from "../stake/read";
 import { Chip, Fact, Hex, Panel, Scroll } from "../ui";
 import { ActionButton } from "../wallet/action";
+import { useConnection } from "../wallet/hooks";
 import { useChain } from "../wallet/provider";
 import { NoChain, Stale, Unread } from "../wallet/states";
 

@@ -1,30 +1,35 @@
 // What needs a look, what is live, who works, what was earned: one screen, with links to the rest.
 import { Link, useNavigate } from "@tanstack/react-router";
-import { useContext } from "react";
+import { lazy, Suspense, useContext } from "react";
 import { alerts, cost, lasts } from "../alerts";
 import { useKnown } from "../app";
-import { formatEth, formatSpan, grouped, sumWei } from "../format";
+import { count, formatEth, formatSpan, grouped, sumWei } from "../format";
 import { Money } from "../money";
 import { Nodes } from "../nodes";
 import { Publish } from "../publish";
 import { Segments } from "../segments";
-import { StartLine } from "../start/line";
-import { StreamList } from "../streams";
+import { StreamList } from "../stream-list";
 import { Closed } from "../session/closed";
 import { Chip, Fact, Now as Clock, Panel } from "../ui";
+import { useChain } from "../wallet/provider";
 import { health, ready } from "../words";
+
+const StartLine = lazy(() => import("../start/line").then((m) => ({ default: m.StartLine })));
 
 /** Rows of the log here; its own page has the rest. */
 const SEGMENTS = 8;
+/** More than these are not read one by one. */
+const ALERTS = 10;
 
 export function Overview() {
   const { net } = useKnown();
+  const { chain } = useChain();
   const go = useNavigate();
   const none = net.streams.state === "ready" && !net.streams.data.some((s) => s.item.state === "live");
   const segments = net.segments.state === "ready" ? { ...net.segments, data: net.segments.data.slice(0, SEGMENTS) } : net.segments;
   return (
     <>
-      <StartLine />
+      {chain && <Suspense><StartLine /></Suspense>}
       <Now />
       <div className="columns">
         <div className="column">
@@ -58,11 +63,12 @@ function Now() {
   return (
     <Panel title="Now" className="now-panel">
       <ul className="alerts" aria-label="Alerts">
-        {found.map(({ tone, text, way, to }) => (
+        {found.slice(0, ALERTS).map(({ tone, text, way, to }) => (
           <li key={text} data-testid="alert" data-tone={tone}>
             <Chip tone={tone}>{text}</Chip> <Link to={to}>{way}</Link>
           </li>
         ))}
+        {found.length > ALERTS && <li><Chip tone="warn">{count(found.length - ALERTS, "more thing")} to look at</Chip> <Link to="/streams">See the streams with most trouble</Link></li>}
         {found.length === 0 && <li><Chip tone={state.tone}>{state.text}</Chip></li>}
       </ul>
       {net.streams.state === "closed" && <Closed what="How this node does" />}

@@ -8,6 +8,7 @@ import { Confirm } from "../confirm";
 import { count, formatAbsolute, formatBytes, formatClock, formatSpan, parseClock } from "../format";
 import type { Playback } from "../hls";
 import { type Load, useOwn } from "../network";
+import { rowCount, rowPlace, usePage } from "../paged";
 import { Player } from "../player";
 import { useSession } from "../session/session";
 import { RECORDINGS } from "../shapes";
@@ -38,7 +39,7 @@ export function RecordingsPage() {
 
 function Recordings() {
   const net = useNet();
-  const all = useOwn<Recording>("recordings", RECORDINGS, POLL_MS);
+  const all = useOwn<Recording>("recordings", RECORDINGS, POLL_MS, { mayLack: true });
   const cache = useQueryClient();
   const [picked, setPicked] = useState<string | null>(null);
   const shown = all.state === "ready" ? all.data.find((r) => keyOf(r) === picked) : undefined;
@@ -60,50 +61,64 @@ function Recordings() {
   );
 }
 
-export function RecordingTable({ recordings, picked, pick, deleted }: { recordings: Load<Recording[]>; picked: string | null; pick: (r: Recording) => void; deleted: (r: Recording) => void }) {
-  const { session, change } = useSession();
-  const may = session !== null && (session.can_operate || session.who === "this_machine");
+interface TableProps {
+  picked: string | null;
+  pick: (r: Recording) => void;
+  deleted: (r: Recording) => void;
+}
+
+export function RecordingTable({ recordings, picked, pick, deleted }: TableProps & { recordings: Load<Recording[]> }) {
   return (
     <Loaded load={recordings} empty={<span data-testid="no-recording">There is no recording. A broadcaster records where broadcaster.recording names a folder or a bucket, and broadcaster.record says which streams.</span>}>
-      {(items) => (
-        <Scroll label="Table of recordings">
-          <table className="table cards">
-            <thead>
-              <tr><th>Stream</th><th>Started</th><th className="right">Length</th><th className="right">Size</th><th>State</th><th>Actions</th></tr>
-            </thead>
-            <tbody>
-              {items.toSorted((a, b) => b.started_ms - a.started_ms).map((r) => (
-                <tr key={keyOf(r)} data-testid="recording" data-name={r.name} data-id={r.id} data-state={r.state} aria-current={keyOf(r) === picked || undefined}>
-                  <td className="cut" title={r.id}><b>{r.name}</b></td>
-                  <td data-label="started" title={r.id}><span className="num">{formatAbsolute(r.started_ms).slice(0, 16)}</span> <span className="dim"><Ago at={r.started_ms} /></span></td>
-                  <td className="right num" data-label="length">{formatSpan(r.duration_ms)}</td>
-                  <td className="right num" data-label="size">{formatBytes(r.bytes)}</td>
-                  <td data-label="state">
-                    <Chip tone={STATES[r.state]?.tone ?? "idle"} title={STATES[r.state]?.means}>{r.state}</Chip>
-                    {r.gaps > 0 && <span className="dim" title="Segments that it lacks, of all renditions"> {count(r.gaps, "gap")}</span>}
-                  </td>
-                  <td className="acts">
-                    <div className="actions tight">
-                      <button type="button" className="button" data-testid="play" onClick={() => pick(r)}>Play</button>
-                      <Confirm
-                        name="delete"
-                        button="Delete"
-                        title={`Delete a recording of ${r.name}`}
-                        what={[`${formatSpan(r.duration_ms)} of ${formatAbsolute(r.started_ms).slice(0, 16)}, ${formatBytes(r.bytes)}, with all its renditions.`, "It is gone for good: whoever has its address sees nothing any more."]}
-                        yes="Delete it"
-                        disabled={r.state === "recording" ? "It goes on: end its stream first" : may ? null : "Sign in as an owner first"}
-                        act={() => change("DELETE", `recordings/${encodeURIComponent(r.name)}/${encodeURIComponent(r.id)}`, null, null)}
-                        done={() => deleted(r)}
-                      />
-                    </div>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </Scroll>
-      )}
+      {(items) => <Rows items={items} picked={picked} pick={pick} deleted={deleted} />}
     </Loaded>
+  );
+}
+
+function Rows({ items, picked, pick, deleted }: TableProps & { items: Recording[] }) {
+  const { session, change } = useSession();
+  const may = session !== null && (session.can_operate || session.who === "this_machine");
+  const { rows, first, pager } = usePage(items.toSorted((a, b) => b.started_ms - a.started_ms), "Recordings", "");
+  return (
+    <>
+      <Scroll label="Table of recordings">
+        <table className="table cards" {...rowCount(items.length)}>
+          <thead>
+            <tr aria-rowindex={1}><th>Stream</th><th>Started</th><th className="right">Length</th><th className="right">Size</th><th>State</th><th>Actions</th></tr>
+          </thead>
+          <tbody>
+            {rows.map((r, i) => (
+              <tr key={keyOf(r)} {...rowPlace(first + i)} data-testid="recording" data-name={r.name} data-id={r.id} data-state={r.state} aria-current={keyOf(r) === picked || undefined}>
+                <td className="cut" title={r.id}><b>{r.name}</b></td>
+                <td data-label="started" title={r.id}><span className="num">{formatAbsolute(r.started_ms).slice(0, 16)}</span> <span className="dim"><Ago at={r.started_ms} /></span></td>
+                <td className="right num" data-label="length">{formatSpan(r.duration_ms)}</td>
+                <td className="right num" data-label="size">{formatBytes(r.bytes)}</td>
+                <td data-label="state">
+                  <Chip tone={STATES[r.state]?.tone ?? "idle"} title={STATES[r.state]?.means}>{r.state}</Chip>
+                  {r.gaps > 0 && <span className="dim" title="Segments that it lacks, of all renditions"> {count(r.gaps, "gap")}</span>}
+                </td>
+                <td className="acts">
+                  <div className="actions tight">
+                    <button type="button" className="button" data-testid="play" onClick={() => pick(r)}>Play</button>
+                    <Confirm
+                      name="delete"
+                      button="Delete"
+                      title={`Delete a recording of ${r.name}`}
+                      what={[`${formatSpan(r.duration_ms)} of ${formatAbsolute(r.started_ms).slice(0, 16)}, ${formatBytes(r.bytes)}, with all its renditions.`, "It is gone for good: whoever has its address sees nothing any more."]}
+                      yes="Delete it"
+                      disabled={r.state === "recording" ? "It goes on: end its stream first" : may ? null : "Sign in as an owner first"}
+                      act={() => change("DELETE", `recordings/${encodeURIComponent(r.name)}/${encodeURIComponent(r.id)}`, null, null)}
+                      done={() => deleted(r)}
+                    />
+                  </div>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </Scroll>
+      {pager}
+    </>
   );
 }
 

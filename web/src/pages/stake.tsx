@@ -1,7 +1,6 @@
 // Stake: the account's own node, the operators to choose among, and what the account has at each.
-import { Link } from "@tanstack/react-router";
+import { Link, useParams } from "@tanstack/react-router";
 import { type Address, getAddress, isAddress } from "viem";
-import { useConnection } from "wagmi";
 import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
 import { moment } from "../chain/refusal";
@@ -13,13 +12,20 @@ import { delegatorActions, LEVERAGE, operatorActions, room } from "../stake/acti
 import { Fact, Hex, Panel, Scroll } from "../ui";
 import { ActionButton } from "../wallet/action";
 import { roleNames } from "../wallet/fields";
+import { useConnection } from "../wallet/hooks";
 import { NoChain, Stale, Unread } from "../wallet/states";
 import { useChain } from "../wallet/provider";
 
-export function StakePage({ node }: { node: string | null }) {
+export function StakePage() {
   const { chain } = useChain();
+  return chain ? <All chain={chain} /> : <NoChain title="Stake" />;
+}
+
+/** One operator. */
+export function OperatorPage() {
+  const { chain } = useChain();
+  const { node } = useParams({ from: "/stake/$node" });
   if (!chain) return <NoChain title="Stake" />;
-  if (node === null) return <All chain={chain} />;
   return isAddress(node, { strict: false }) ? <One chain={chain} node={getAddress(node)} /> : <Panel title="No such node"><div className="note bad">{node.slice(0, 60)} is no address. <Link to="/stake">All operators</Link></div></Panel>;
 }
 

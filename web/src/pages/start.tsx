@@ -1,7 +1,6 @@
 // Get started: the guide of this node's role; and for the others, which node's console leads on, and how to start one.
-import { Link } from "@tanstack/react-router";
-import { type Address, getAddress, isAddress } from "viem";
-import { useConnection } from "wagmi";
+import { Link, useSearch } from "@tanstack/react-router";
+import { type Address, getAddress } from "viem";
 import type { NodeInfo } from "../api";
 import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
@@ -12,23 +11,14 @@ import { useSettings } from "../start/read";
 import { known } from "../start/steps";
 import "../start/start.css";
 import { CopyButton, Loaded, Panel } from "../ui";
+import { useConnection } from "../wallet/hooks";
 import { useChain } from "../wallet/provider";
 import { NoChain } from "../wallet/states";
 
-/** What the page's address says: which guide besides the node's own is open, and which operator was chosen. */
-export interface StartSearch {
-  guide?: "delegator";
-  operator?: string;
-}
-
-export function startSearch(search: Record<string, unknown>): StartSearch {
-  const { guide, operator } = search;
-  return { ...(guide === "delegator" && { guide }), ...(typeof operator === "string" && isAddress(operator, { strict: false }) && { operator }) };
-}
-
 const TITLES = { transcoder: "Lend a GPU", broadcaster: "Broadcast a stream", delegator: "Delegate to an operator" };
 
-export function StartPage({ guide, operator }: StartSearch) {
+export function StartPage() {
+  const { guide, operator } = useSearch({ from: "/start" });
   const { chain } = useChain();
   const { root } = useNet();
   const node = root.data;

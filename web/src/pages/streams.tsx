@@ -1,9 +1,10 @@
 // Streams: the list with how to publish, and one stream with its player and its health.
-import { Link, useNavigate } from "@tanstack/react-router";
+import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { useNet } from "../app";
 import { BrowserPublish } from "../camera";
 import { Publish } from "../publish";
-import { choose, Detail, StreamList } from "../streams";
+import { StreamSearch } from "../stream-search";
+import { choose, Detail } from "../streams";
 import { Loaded, Panel } from "../ui";
 import { ready } from "../words";
 
@@ -13,7 +14,7 @@ export function StreamsPage() {
   return (
     <div className="columns even">
       <Panel title="Streams" className="streams">
-        <StreamList streams={net.streams} pick={(s) => void go({ to: "/streams/$id", params: { id: s.item.id } })} />
+        <StreamSearch streams={net.streams} pick={(s) => void go({ to: "/streams/$id", params: { id: s.item.id } })} />
       </Panel>
       <div className="column">
         <Panel title="Publish from an encoder">
@@ -28,7 +29,8 @@ export function StreamsPage() {
 }
 
 /** One stream; once it has ended, its successor of the same name. */
-export function StreamPage({ id }: { id: string }) {
+export function StreamPage() {
+  const { id } = useParams({ from: "/streams/$id" });
   const net = useNet();
   const own = ready(net.streams).find((s) => s.item.id === id);
   const shown = own && choose(ready(net.streams), `${own.node.url} ${id}`);

@@ -1,5 +1,5 @@
 // Verification: what failed, with its evidence; the transcoders' record.
-import { Link } from "@tanstack/react-router";
+import { Link, useParams } from "@tanstack/react-router";
 import { useNet } from "../app";
 import { grouped, short } from "../format";
 import type { From } from "../network";
@@ -73,7 +73,8 @@ function Failures({ items }: { items: From<Evidence>[] }) {
 }
 
 /** One of them. */
-export function EvidencePage({ id }: { id: string }) {
+export function EvidencePage() {
+  const { id } = useParams({ from: "/verification/$id" });
   const net = useNet();
   const { evidence } = useVerification(net);
   const shown = ready(evidence).find((e) => e.item.id === id);

@@ -1,26 +1,15 @@
-// The way in: a button in the header that says who one is, and the dialog behind it.
+// The way in: the dialog behind the button in the header.
 import { useContext, useState } from "react";
 import type { Address } from "viem";
-import { type Connector, useConnection } from "wagmi";
+import type { Connector } from "wagmi";
 import { Dialog } from "../dialog";
 import { formatSpan, short } from "../format";
 import { Fact, Hex, Now } from "../ui";
 import { Wallets } from "../wallet/account";
+import { useConnection } from "../wallet/hooks";
 import { useChain } from "../wallet/provider";
-import { signIn, whyNot } from "./api";
 import { useSession } from "./session";
-
-export function SessionButton() {
-  const { session, expired, ask } = useSession();
-  const { chain } = useChain();
-  if (!session || !chain) return null;
-  const owner = session.who === "owner";
-  return (
-    <button type="button" className="button account" data-testid="session" data-who={session.who} aria-haspopup="dialog" onClick={() => ask()}>
-      {owner ? "Owner" : session.who === "machine" ? `Token ${session.name ?? ""}` : expired ? "Sign in again" : "Sign in"}
-    </button>
-  );
-}
+import { signIn, whyNot } from "./sign";
 
 export function SignIn() {
   const { session, asking, ask } = useSession();

@@ -1,7 +1,6 @@
 // Sends coin to a node's account. It is no call of a contract, so the node has nothing to simulate: the wallet shows what it costs.
 import { useState } from "react";
 import { type Address, formatEther } from "viem";
-import { useConfig, useConnection } from "wagmi";
 import { getWalletClient } from "wagmi/actions";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
@@ -9,6 +8,7 @@ import { Dialog } from "../dialog";
 import { short } from "../format";
 import { useBalances, WrongChain } from "../wallet/account";
 import { check, type Field, Input } from "../wallet/fields";
+import { useConnection, useWallets } from "../wallet/hooks";
 import { add } from "../wallet/store";
 import { eth } from "./steps";
 
@@ -30,7 +30,7 @@ export function SendCoin({ chain, to, amount }: { chain: Chain; to: Address; amo
 }
 
 function Form({ chain, me, to, amount, close }: { chain: Chain; me: Address; to: Address; amount: bigint; close: () => void }) {
-  const config = useConfig();
+  const config = useWallets();
   const { connector, chainId } = useConnection();
   const balance = useBalances(chain, me);
   const [text, setText] = useState(formatEther(amount));

@@ -2,7 +2,6 @@
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { formatEther } from "viem";
-import { useConnection } from "wagmi";
 import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
 import { count } from "../format";
@@ -14,6 +13,7 @@ import { useRecords } from "../stake/read";
 import { Chip, CopyButton, Panel } from "../ui";
 import { useBalances, WalletDialog, WrongChain } from "../wallet/account";
 import { ActionButton } from "../wallet/action";
+import { useConnection } from "../wallet/hooks";
 import type { Tone } from "../words";
 import { begin } from "./begin";
 import { SendCoin } from "./coin";

@@ -1,5 +1,5 @@
 // The file and the command that start a node of each role in this network. Pure.
-import type { ChainFacts } from "../chain/facts";
+import type { ChainFacts } from "../chain/shape";
 
 export interface Launch {
   file: string;

@@ -1,6 +1,5 @@
 // The operators of the network with their records, to choose one among.
 import { Link } from "@tanstack/react-router";
-import { useConnection } from "wagmi";
 import { useNet } from "../app";
 import type { Chain } from "../chain/facts";
 import { formatAbsolute, short } from "../format";
@@ -11,6 +10,7 @@ import { Scroll } from "../ui";
 import { useBirths } from "./births";
 import { useOperators } from "./guides";
 import { known } from "./steps";
+import { useConnection } from "../wallet/hooks";
 
 export function Operators({ chain }: { chain: Chain }) {
   const { address } = useConnection();

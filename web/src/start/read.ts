@@ -1,16 +1,16 @@
 // The facts of the guides: what the node that serves the page says of itself, and what the chain says of its account.
 import { useQuery } from "@tanstack/react-query";
 import { type Address, getAddress, isAddress, keccak256, toHex, zeroAddress } from "viem";
-import { useConnection } from "wagmi";
 import { type ApiError, get, type Ingest, type OwnDevices, type Segment, type Setting, type Stream, type StreamKey, type Tickets } from "../api";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
 import { parseAmount } from "../format";
-import { payerOf } from "../funds/read";
+import { payerOf } from "../funds/purse";
 import { beat, isClosed } from "../network";
 import type { Shape } from "../shapes";
 import { CONFIG, DEVICES, INGEST, KEYS, SEGMENTS, STREAMS, TICKETS } from "../shapes";
 import { useBalances } from "../wallet/account";
+import { useConnection } from "../wallet/hooks";
 import { clock } from "../wallet/send";
 import type { Spending } from "./broadcaster";
 import type { Line, Settings, Told, Wallet } from "./steps";
@@ -83,6 +83,7 @@ export function settingsOf(all: Setting[]): Settings {
   const value = (key: string) => all.find((s) => s.key === key)?.value;
   const named = value("broadcaster.orchestrators") ?? [value("transcoder.orchestrator")];
   const addresses = (Array.isArray(named) ? named : []).map(text).filter((a) => isAddress(a, { strict: false }));
+  const payer = payerOf(all);
   const bond = parseAmount(text(value("transcoder.bond_mill")));
   const lock = text(value("broadcaster.orchestrator_lock_wei"));
   const origins = all.map((s) => s.origin).filter((o): o is Open => typeof o === "object" && o !== null);
@@ -91,7 +92,7 @@ export function settingsOf(all: Setting[]): Settings {
     orchestrators: addresses.map((a) => getAddress(a)),
     bond: typeof bond === "bigint" ? bond : 0n,
     lock: /^\d{1,30}$/.test(lock) ? BigInt(lock) : 0n,
-    payer: payerOf(all),
+    payer: payer === null ? null : getAddress(payer),
     hook: text(value("broadcaster.auth_webhook")) !== "",
   };
 }

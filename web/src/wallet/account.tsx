@@ -2,12 +2,13 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import type { Address } from "viem";
-import { type Connector, useConnect, useConnection, useConnectors, useDisconnect } from "wagmi";
+import type { Connector } from "wagmi";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
 import { Dialog } from "../dialog";
 import { formatEth, formatMill, short } from "../format";
 import { Fact, Hex } from "../ui";
+import { useConnect, useConnection, useConnectors, useDisconnect } from "./hooks";
 import { useChain } from "./provider";
 import { switchTo } from "./switch";
 

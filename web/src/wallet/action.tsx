@@ -2,7 +2,6 @@
 // are shown, and only then does the wallet get it.
 import { type ReactNode, useState } from "react";
 import type { Address } from "viem";
-import { useConfig, useConnection } from "wagmi";
 import { getWalletClient } from "wagmi/actions";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
@@ -10,6 +9,7 @@ import { Dialog } from "../dialog";
 import { formatEth, formatMill, grouped } from "../format";
 import { WalletDialog, WrongChain } from "./account";
 import { check, type Field, Input, type Value } from "./fields";
+import { useConnection, useWallets } from "./hooks";
 import { type Call, clock, needsLeave, type Ready, simulate, withLeave } from "./send";
 import { add } from "./store";
 
@@ -54,7 +54,7 @@ export function ActionButton({ chain, action, disabled }: { chain: Chain; action
 }
 
 function Steps({ chain, action, me, close }: { chain: Chain; action: Action; me: Address; close: () => void }) {
-  const config = useConfig();
+  const config = useWallets();
   const { connector, chainId } = useConnection();
   const [texts, setTexts] = useState(() => Object.fromEntries(action.fields.map((f) => [f.name, f.start ?? ""])));
   const [wrong, setWrong] = useState<Record<string, string>>({});

@@ -2,12 +2,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useEffect } from "react";
 import type { Address } from "viem";
-import { useConnection } from "wagmi";
 import type { Chain } from "../chain/facts";
 import { explain } from "../chain/refusal";
 import { count } from "../format";
 import { Ago, Chip, Hex } from "../ui";
 import type { Tone } from "../words";
+import { useConnection } from "./hooks";
 import { useChain } from "./provider";
 import { clock } from "./send";
 import { change, forget, isOver, type Sent, type State, useSent } from "./store";

@@ -1,7 +1,7 @@
 // Asks a wallet to change to the node's chain, or to learn of it.
 import { numberToHex } from "viem";
 import type { Connector } from "wagmi";
-import type { ChainFacts } from "../chain/facts";
+import type { ChainFacts } from "../chain/shape";
 
 interface Provider {
   request: (call: { method: string; params: unknown[] }) => Promise<unknown>;

@@ -145,6 +145,8 @@ async fn a_body_over_the_limit_is_refused() {
     assert!(fits.starts_with("http/1.1 200") && fits.ends_with("65536"), "{fits}");
     let over = node.ask("DELETE /api/v1/recordings/x", "", &"x".repeat(BODY_LIMIT + 1)).await;
     assert!(over.starts_with("http/1.1 413"), "{over}");
+    // What refuses below the handlers speaks as they do.
+    assert!(over.contains("content-type: application/problem+json") && over.contains("\"status\":413"), "{over}");
 }
 
 #[tokio::test]
