@@ -31,13 +31,6 @@ function parse(name, text) {
   }
 }
 
-/** The last part of a segment may be short, and is listed before its segment is. The parser cannot know: it is taken away, and looked for. */
-function withoutShortEnd(text) {
-  const target = Number(/PART-TARGET=([\d.]+)/.exec(text)?.[1] ?? 0);
-  const [, line, duration, key] = /(#EXT-X-PART:DURATION=([\d.]+),URI="(?:\.\.\/[^/]+\/)?(\d+\.\d+)\.m4s[^\n]*\n)#EXT-X-PRELOAD-HINT/.exec(text) ?? [];
-  return line && Number(duration) < 0.85 * target ? { text: text.replace(line, ""), short: key } : { text, short: null };
-}
-
 /** The boxes between two places of a file: kind, where its content begins, where it ends. */
 function* boxes(bytes, from = 0, to = bytes.length) {
   for (let at = from; at + 8 <= to; at += bytes.readUInt32BE(at)) yield [bytes.toString("latin1", at + 4, at + 8), at + 8, at + bytes.readUInt32BE(at)];
@@ -84,7 +77,6 @@ async function follow(url) {
   const listed = new Map(); // segments by number
   const parts = new Map(); // the bytes of parts by "number.index"
   const scales = new Map(); // timescales by init segment
-  const ends = new Set(); // short parts, which must be the last of their segments
   let target = null;
   let partTarget = null;
   let next = null;
@@ -98,10 +90,8 @@ async function follow(url) {
     facts.reloads += 1;
     if (status === 503) continue;
     if (status !== 200) return finding(`${name}: ${asked.search} was answered with ${status}: ${bytes}`);
-    const { text: checked, short } = withoutShortEnd(bytes.toString());
-    const playlist = parse(name, checked);
+    const playlist = parse(name, bytes.toString());
     if (!playlist) return;
-    if (short) ends.add(short);
     target ??= playlist.targetDuration;
     partTarget ??= playlist.partTargetDuration;
     if (playlist.targetDuration !== target) finding(`${name}: the target duration changed from ${target} to ${playlist.targetDuration}`);
@@ -149,7 +139,6 @@ async function follow(url) {
         const key = `${s.mediaSequenceNumber}.${index}`;
         if (!part.uri.split("/").at(-1).startsWith(`${key}.m4s`)) finding(`${name}: part ${key} is ${part.uri}`);
         if (part.duration > partTarget + 1e-4) finding(`${name} ${key}: ${part.duration} s is more than the part target ${partTarget}`);
-        if (index > 0 && ends.has(`${s.mediaSequenceNumber}.${index - 1}`)) finding(`${name} ${key} follows a part that is too short`);
         if (parts.has(key)) continue;
         facts.parts += 1;
         const media = await get(new URL(part.uri, url));
@@ -162,7 +151,7 @@ async function follow(url) {
     const last = playlist.segments.at(-1);
     const open = last && !last.uri ? last : null;
     const newest = whole.at(-1)?.mediaSequenceNumber ?? first - 1;
-    next = { _HLS_msn: newest + 1, ...(partTarget ? { _HLS_part: (open ? open.parts.filter((p) => !p.hint).length : 0) + (short ? 1 : 0) } : {}) };
+    next = { _HLS_msn: newest + 1, ...(partTarget ? { _HLS_part: open ? open.parts.filter((p) => !p.hint).length : 0 } : {}) };
     // A delta update must leave the same playlist, so its own segments are held against what is known.
     if (facts.reloads % 10 === 0) {
       const delta = await get(new URL("?_HLS_skip=YES", url));

@@ -19,9 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FRAME: u32 = 3_000;
 
 /// A stream whose first segment is there, of ten parts of six pictures.
-struct Live {
+pub(crate) struct Live {
     origin: Origin,
-    handle: StreamHandle,
+    pub(crate) handle: StreamHandle,
 }
 
 struct Answer {
@@ -52,8 +52,12 @@ fn bytes_of(seq: u64, index: u32) -> Bytes {
 
 impl Live {
     fn new() -> Self {
+        Self::named("show")
+    }
+
+    pub(crate) fn named(name: &str) -> Self {
         let origin = Origin::keeping(Keep { linger: Duration::from_millis(1500), ..Keep::default() });
-        let handle = origin.stream("show").unwrap();
+        let handle = origin.stream(name).unwrap();
         let key = b"\x82\x49\x83\x42\0\x13\xf0\x0b\x36\x06\x38\x24";
         let track = VideoTrack::of_key_frame(millrace_media::cmaf::Codec::Vp9, key).unwrap().unwrap();
         let init = write_init(&Track::Video(track.clone())).unwrap();
@@ -83,7 +87,7 @@ impl Live {
         self.handle.apply(&[end]).unwrap();
     }
 
-    fn segment(&self, seq: u64) {
+    pub(crate) fn segment(&self, seq: u64) {
         (0..10).for_each(|index| self.part(seq, index));
         self.end(seq);
     }

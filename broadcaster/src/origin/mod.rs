@@ -22,7 +22,7 @@ mod directives;
 pub mod fuzz;
 mod http;
 #[cfg(test)]
-mod http_tests;
+pub(crate) mod http_tests;
 #[cfg(test)]
 mod part_tests;
 pub(crate) mod playlist;

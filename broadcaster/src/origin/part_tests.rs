@@ -4,6 +4,7 @@ use super::playlist;
 use super::rendition::{Description, Part};
 use super::stream::{AUDIO, LINGER, SOURCE, Slot};
 use super::tests::{Bench, SECOND};
+use crate::segmenter::PART_TARGET;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -226,6 +227,97 @@ fn the_part_target_fits_the_stream_and_what_does_not_fit_it_is_not_listed() {
     bench.in_parts(0);
     bench.parts(SOURCE, 1, 0..15, PART);
     assert_eq!(bench.edge(SOURCE), (1, 12));
+}
+
+#[test]
+fn a_short_part_is_listed_with_its_segment_and_not_before() {
+    let mut bench = Bench::new();
+    for number in 0..2 {
+        bench.parts(SOURCE, number, 0..10, PART);
+        bench.parts(SOURCE, number, 10..11, SECOND / 10);
+        assert_eq!(bench.edge(SOURCE), (number, if number == 0 { 0 } else { 10 }), "no part target is known at first");
+        bench.end(number, 2 * SECOND + SECOND / 10);
+        assert_eq!((bench.named(SOURCE).len() as u64, bench.edge(SOURCE)), (11 * (number + 1), (number + 1, 0)));
+    }
+    bench.parts("360p", 0, 0..10, PART);
+    bench.parts("360p", 0, 10..11, SECOND / 10);
+    assert_eq!((bench.edge("360p"), bench.named("360p").len()), ((0, 10), 0), "nothing is listed before a segment");
+    bench.stream.finish_segment("360p", 0, None).unwrap();
+    bench.parts("360p", 1, 0..10, PART);
+    bench.parts("360p", 1, 10..11, SECOND / 10);
+    // It is hinted at, and a player that asks for it has it.
+    assert_eq!((bench.edge("360p"), bench.hint("360p").unwrap().as_str()), ((1, 10), "1.10.m4s"));
+    assert!(bench.stream.part("360p", 1, 10).is_some());
+    bench.stream.finish_segment("360p", 1, None).unwrap();
+    assert_eq!((bench.edge("360p"), bench.named("360p").last().unwrap().as_str()), ((2, 0), "1.10.m4s"));
+}
+
+/// A camera in changing light, a browser on a busy machine: between 10 and 60 pictures a second, by the segmenter's own rules.
+#[test]
+fn whatever_the_frame_rate_does_no_part_is_listed_that_breaks_the_rules() {
+    let (mut short, mut listed) = (0, 0);
+    for seed in 0..50u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        let mut bench = Bench::new();
+        for number in 0..6 {
+            let (mut parts, mut part, mut frame) = (Vec::new(), 0, SECOND / 30);
+            while parts.iter().sum::<i64>() + part < 2 * SECOND {
+                if number > 0 && random(4) == 0 {
+                    frame = SECOND / [10, 12, 15, 20, 24, 25, 30, 48, 60][random(9) as usize];
+                }
+                if part + frame > PART_TARGET {
+                    parts.push(std::mem::take(&mut part));
+                }
+                part += frame;
+                if part + frame > PART_TARGET {
+                    parts.push(std::mem::take(&mut part));
+                }
+            }
+            parts.extend(Some(part).filter(|part| *part > 0));
+            let before = |parts: &[i64]| parts.iter().any(|ticks| ticks * 100 < PART_TARGET * 85);
+            short += u32::from(before(&parts[..parts.len() - 1]));
+            for name in [SOURCE, "360p"] {
+                for (index, ticks) in (0..).zip(&parts) {
+                    bench.parts(name, number, index..index + 1, *ticks);
+                    listed += rules_are_kept(&bench.playlist(name));
+                }
+                if name == SOURCE {
+                    bench.end(number, parts.iter().sum());
+                } else {
+                    bench.stream.finish_segment(name, number, None).unwrap();
+                }
+                listed += rules_are_kept(&bench.playlist(name));
+            }
+        }
+    }
+    assert!(short > 50 && listed > 10_000, "{short} segments have short parts within, {listed} parts were listed");
+}
+
+/// RFC 8216bis, 4.4.4.9: no part is longer than the target, and none but the last of a segment is shorter than 85 % of it. Returns how
+/// many there are.
+fn rules_are_kept(text: &str) -> usize {
+    let target = |line: &str| line.strip_prefix("#EXT-X-PART-INF:PART-TARGET=").and_then(|rest| rest.parse().ok());
+    let Some(target): Option<f64> = text.lines().find_map(target) else { return 0 };
+    let (mut parts, mut short) = (0, None);
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("#EXT-X-PART:DURATION=") {
+            let duration: f64 = rest.split(',').next().unwrap().parse().unwrap();
+            assert!(duration <= target + 1e-5, "{line} is too long for {target}: {text}");
+            assert_eq!(short, None, "{line} follows a part that is too short: {text}");
+            short = Some(line).filter(|_| duration < 0.85 * target - 1e-5);
+            parts += 1;
+        } else if line.starts_with("#EXTINF") {
+            short = None;
+        }
+    }
+    assert_eq!(short, None, "its segment is not listed: {text}");
+    parts
 }
 
 #[test]

@@ -153,17 +153,21 @@ impl Rendition {
     }
 
     /// The parts of segment `number` that a playlist may name, with their ticks: none from the first on that is longer than the part
-    /// target, and none of what makes the segment longer than `limit` ticks.
+    /// target or too short for it, and none of what makes the segment longer than `limit` ticks. The last part of a segment may be
+    /// short, and a player knows it to be the last when the segment is listed: it is named then, and not before.
     pub(super) fn parts(&self, number: u64, part_target: i64, limit: i64) -> Vec<(&Part, i64)> {
         let Some(segment) = self.segments.get(&number).filter(|segment| !segment.whole) else { return Vec::new() };
+        let last = segment.parts.len().checked_sub(1).filter(|_| segment.progress == Progress::Ready);
         let mut sum = 0;
         let parts = segment.parts.iter().map(|part| (part, self.ticks(segment, part)));
-        parts
-            .take_while(|(_, ticks)| {
-                sum += ticks;
-                *ticks <= part_target && sum <= limit
-            })
-            .collect()
+        let fits = |index: usize, ticks: i64| {
+            ticks <= part_target && (ticks * 100 >= part_target * LEAST_FILL || Some(index) == last)
+        };
+        let listed = parts.enumerate().take_while(|(index, (_, ticks))| {
+            sum += ticks;
+            fits(*index, *ticks) && sum <= limit
+        });
+        listed.map(|(_, part)| part).collect()
     }
 
     /// The part target in ticks that the parts of segment `number` suggest, where they are typical of the stream.

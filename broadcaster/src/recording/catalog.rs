@@ -64,6 +64,19 @@ pub(crate) struct Keep {
     pub(crate) bytes: u64,
 }
 
+/// Somebody plays a recording for so long after the last request for a file of it: a player's buffer, and a pause.
+const PLAYED_MS: u64 = 60_000;
+/// A recording that should go stays for those who play it no longer than the longest lasts.
+const LONGEST_MS: u64 = 12 * 3_600_000;
+
+/// When a recording is played.
+#[derive(Debug, Default)]
+struct Played {
+    last_ms: u64,
+    /// It should have gone then.
+    spent_ms: Option<u64>,
+}
+
 type Known = BTreeMap<(String, String), Summary>;
 
 /// All recordings that this node knows.
@@ -71,6 +84,7 @@ type Known = BTreeMap<(String, String), Summary>;
 pub(crate) struct Catalog {
     known: Mutex<Known>,
     running: Mutex<BTreeSet<(String, String)>>,
+    played: Mutex<BTreeMap<(String, String), Played>>,
 }
 
 fn key(name: &str, id: &str) -> (String, String) {
@@ -111,10 +125,27 @@ impl Catalog {
     pub(super) fn forget(&self, name: &str, id: &str) {
         self.running().remove(&key(name, id));
         self.known().remove(&key(name, id));
+        self.played.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(name, id));
     }
 
     pub(super) fn is_running(&self, name: &str, id: &str) -> bool {
         self.running().contains(&key(name, id))
+    }
+
+    /// Somebody has asked for a file of it.
+    pub(super) fn play(&self, name: &str, id: &str, now_ms: u64) {
+        let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
+        played.entry(key(name, id)).or_default().last_ms = now_ms;
+    }
+
+    /// Whether one that should go stays for now, because it is played.
+    fn is_spared(&self, summary: &Summary, now_ms: u64) -> bool {
+        let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
+        let played = played.get_mut(&key(&summary.name, &summary.id));
+        played.is_some_and(|played| {
+            let since = *played.spent_ms.get_or_insert(now_ms);
+            now_ms < played.last_ms + PLAYED_MS && now_ms < since + LONGEST_MS
+        })
     }
 
     pub(crate) fn find(&self, name: &str, id: &str) -> Option<Summary> {
@@ -154,7 +185,8 @@ impl Catalog {
         remove(store, &marker).await
     }
 
-    /// Deletes what is too old, and then the oldest for as long as there is too much; never what is still being made.
+    /// Deletes what is too old, and then the oldest for as long as there is too much; never what is still being made, and what somebody
+    /// plays only afterwards.
     pub(super) async fn tidy(&self, store: &Store, node: &str, keep: Keep, now_ms: u64) {
         for summary in self.spent(keep, now_ms) {
             match self.delete(store, node, &summary).await {
@@ -179,7 +211,8 @@ impl Catalog {
         let mut spent = Vec::new();
         for summary in all {
             let old = keep.hours > 0 && summary.ended_ms() + keep.hours * 3_600_000 <= now_ms;
-            if old || (keep.bytes > 0 && bytes > keep.bytes) {
+            let goes = old || (keep.bytes > 0 && bytes > keep.bytes);
+            if goes && !self.is_spared(&summary, now_ms) {
                 bytes -= summary.bytes;
                 spent.push(summary);
             }

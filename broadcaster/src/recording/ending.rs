@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-/// The newest segments of each rendition are looked into when a recording is mended: what a power cut can have left short, some minutes.
+/// The newest segments of each rendition are looked into when a recording is mended: some minutes, which is more than a disk that says too
+/// early that it has written can have left short.
 const LOOKED_INTO: usize = 128;
 
 /// Writes the playlists as they will stay, and then the summary; then the recording has its end.

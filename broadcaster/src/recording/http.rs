@@ -14,7 +14,7 @@ use axum::routing::get;
 use axum::{Extension, Json, Router};
 use futures::StreamExt;
 use http_range_header::{EndPosition, StartPosition};
-use millrace_hop::unix_now;
+use millrace_hop::{unix_now, unix_now_ms};
 use millrace_node::http::{Caller, Problem};
 use object_store::GetRange;
 use serde::{Deserialize, Serialize};
@@ -149,6 +149,7 @@ impl Recordings {
     fn folder(&self, name: &str, id: &str) -> Result<(String, Summary), Refused> {
         let name = self.options.access.admit(name, unix_now()).map_err(Refused::Denied)?;
         let summary = self.catalog.find(name, id).ok_or(Refused::Missing)?;
+        self.catalog.play(name, id, unix_now_ms());
         Ok((format!("{name}/{id}"), summary))
     }
 

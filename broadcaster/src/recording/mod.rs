@@ -9,6 +9,7 @@
 //! | `marker`, `ending` | what a crash leaves behind, and the end that is made of it |
 //! | `catalog` | which recordings there are, and which have to go |
 //! | `store` | a directory, or an S3-compatible bucket |
+//! | `disk` | what is written in a directory, so that it survives a loss of power |
 //! | `http` | the routes |
 //! | `clip` | a stretch of a recording as one MP4 |
 //!
@@ -18,6 +19,7 @@
 mod batch;
 mod catalog;
 pub mod clip;
+mod disk;
 mod ending;
 mod http;
 mod marker;

@@ -2,7 +2,8 @@
 //! take before the origin forgets it is a gap of the recording.
 //!
 //! What is written goes in this order, so that a crash at any instant loses nothing that was written: the marker, which says what is
-//! about to be; segments, each whole or not there; and the playlists that name them. `recovery` makes an end of what was left.
+//! about to be; segments, each whole or not there; and the playlists that name them. Each is on the disk before the next, so that a loss of
+//! power is such an instant too. `ending` makes an end of what was left.
 
 use super::batch::{Batch, Running, Written};
 use super::catalog::Catalog;

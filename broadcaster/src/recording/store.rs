@@ -2,6 +2,7 @@
 //!
 //! Keys are relative, with slashes, and made of checked names only. Every call has a time limit.
 
+use super::disk;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
@@ -9,12 +10,12 @@ use object_store::{
     Attribute, Attributes, ClientOptions, GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt, PutOptions,
     PutPayload, RetryConfig,
 };
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// For one file: the largest segment has 32 MB, which a store that keeps up with a stream takes in a few seconds.
@@ -25,8 +26,8 @@ const MANY_LIMIT: Duration = Duration::from_secs(300);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Requests at once, where a call needs several.
 const AT_ONCE: usize = 8;
-/// Names of files that are being written. Names of streams and renditions do not start with a full stop.
-const UNFINISHED: &str = ".unfinished-";
+/// Files that are written or read at once, of all streams: a disk that hangs takes so many of the process's threads, and no more.
+static AT_WORK: Semaphore = Semaphore::const_new(64);
 
 /// Why a configured store cannot be one.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +43,7 @@ pub(crate) enum PlaceError {
 /// Why a store did not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    #[error("{0}: {1}")]
+    #[error("{0}: {1}{way_out}", way_out = way_out(.1))]
     Disk(PathBuf, io::Error),
     #[error("{0}: {1}")]
     S3(String, object_store::Error),
@@ -50,6 +51,20 @@ pub(crate) enum StoreError {
     TimedOut(String),
     #[error("{0}: {1}")]
     Malformed(String, String),
+}
+
+/// What an operator can do about it.
+fn way_out(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "; make room, and set recording_max_bytes to less than the disk has for recordings: the oldest then go by themselves"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "; mount it for writing: the system's log says whether the disk has failed"
+        }
+        io::ErrorKind::PermissionDenied => "; the folder must be the node's user's to write",
+        _ => "",
+    }
 }
 
 impl StoreError {
@@ -122,7 +137,7 @@ impl Store {
     /// Writes a file, which replaces another.
     pub(crate) async fn put(&self, key: &str, content: Vec<Bytes>) -> Result<(), StoreError> {
         match self {
-            Self::Folder(root) => on_disk(key, FILE_LIMIT, root.join(key), move |path| put_file(path, &content)).await,
+            Self::Folder(root) => on_disk(key, FILE_LIMIT, root.join(key), move |path| disk::put(path, &content)).await,
             Self::S3 { bucket, prefix } => {
                 let at = format!("{prefix}{key}").into();
                 let attributes = Attributes::from_iter([(Attribute::ContentType, content_type(key))]);
@@ -136,13 +151,7 @@ impl Store {
     /// Writes what follows the first `offset` bytes of a file, whatever was there. In a directory only.
     pub(crate) async fn append(&self, key: &str, offset: u64, tail: Bytes) -> Result<(), StoreError> {
         let path = self.path(key).unwrap_or_default();
-        on_disk(key, FILE_LIMIT, path, move |path| {
-            let mut file = OpenOptions::new().write(true).open(path)?;
-            file.set_len(offset)?;
-            file.seek(SeekFrom::Start(offset))?;
-            file.write_all(&tail)
-        })
-        .await
+        on_disk(key, FILE_LIMIT, path, move |path| disk::append(path, offset, &tail)).await
     }
 
     /// A whole file.
@@ -254,33 +263,16 @@ async fn on_disk<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let task = tokio::task::spawn_blocking(move || work(&path).map_err(|error| StoreError::Disk(path, error)));
-    match timeout(limit, task).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(error)) => Err(StoreError::Malformed(key.to_owned(), error.to_string())),
-        Err(_) => Err(StoreError::TimedOut(key.to_owned())),
-    }
-}
-
-/// A file under another name, and then under its own. It is not waited for on its way to the platter: what a power cut leaves short is
-/// found by its length when the recording is mended.
-fn put_file(path: &Path, content: &[Bytes]) -> io::Result<()> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let unfinished = folder.join(format!("{UNFINISHED}{}", NEXT.fetch_add(1, Ordering::Relaxed)));
-    let mut file = match File::create(&unfinished) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(folder)?;
-            File::create(&unfinished)
-        }
-        created => created,
-    }?;
-    let written = content.iter().try_for_each(|bytes| file.write_all(bytes));
-    let named = written.and_then(|()| fs::rename(&unfinished, path));
-    if named.is_err() {
-        let _ = fs::remove_file(&unfinished); // it may hold what is left of the disk
-    }
-    named
+    let task = async {
+        let place = AT_WORK.acquire().await;
+        // The place is the thread's: it is free again when the disk has answered, which may be long after the call.
+        let working = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            work(&path).map_err(|error| StoreError::Disk(path, error))
+        });
+        working.await.unwrap_or_else(|error| Err(StoreError::Malformed(key.to_owned(), error.to_string())))
+    };
+    timeout(limit, task).await.unwrap_or_else(|_| Err(StoreError::TimedOut(key.to_owned())))
 }
 
 fn walk(folder: &Path, key: &str, found: &mut Vec<Found>) -> io::Result<()> {
@@ -291,7 +283,7 @@ fn walk(folder: &Path, key: &str, found: &mut Vec<Found>) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| !name.starts_with(UNFINISHED)) else { continue };
+        let Some(name) = name.to_str().filter(|name| !name.starts_with(disk::UNFINISHED)) else { continue };
         let key = if key.is_empty() { name.to_owned() } else { format!("{key}/{name}") };
         let Ok(about) = entry.metadata() else { continue }; // it is gone
         if about.is_dir() {

@@ -1,12 +1,16 @@
-//! Closed captions inside coded pictures: CEA-608 and CEA-708 in the SEI messages of ATSC A/53 part 4. They stay where they are; what is read
-//! here is on which channels they speak, since a master playlist names those (RFC 8216, 4.3.4.1).
+//! Closed captions inside coded pictures: CEA-608 and CEA-708 in the form of ATSC A/53 part 4, in SEI messages or in AV1's metadata. They stay
+//! where they are; what is read here is on which channels they speak, since a master playlist names those (RFC 8216, 4.3.4.1).
 
+use crate::av1::obus;
 use crate::cmaf::{Codec, VideoTrack};
 use crate::nal::{nals, unescape};
 use serde::{Deserialize, Serialize};
 
 const SEI_H264: u8 = 6;
 const SEI_HEVC: u8 = 39;
+/// `OBU_METADATA`, and `METADATA_TYPE_ITUT_T35` that it begins with.
+const OBU_METADATA: u8 = 5;
+const METADATA_T35: u8 = 4;
 /// `user_data_registered_itu_t_t35`.
 const REGISTERED: usize = 4;
 /// The United States, ATSC, and their identifier and type of caption data.
@@ -24,15 +28,21 @@ pub struct Captions {
 }
 
 impl Captions {
-    /// Those of one sample of `track`: none where the codec is not H.264 or HEVC, or a message does not read.
+    /// Those of one sample of `track`: none where the codec is VP8 or VP9, or a message does not read.
     pub fn of_sample(track: &VideoTrack, sample: &[u8]) -> Self {
+        let mut found = Self::default();
         let (kind, head): (fn(&[u8]) -> u8, _) = match track.codec {
             Codec::H264 => (|nal| nal[0] & 0x1f, 1),
             Codec::H265 => (|nal| nal[0] >> 1 & 0x3f, 2),
-            _ => return Self::default(),
+            Codec::Av1 => {
+                for obu in obus(sample).map_while(Result::ok).filter(|obu| obu.kind == OBU_METADATA) {
+                    found.read_t35(obu.payload.strip_prefix(&[METADATA_T35]).unwrap_or_default());
+                }
+                return found;
+            }
+            Codec::Vp8 | Codec::Vp9 => return found,
         };
         let sei = if head == 1 { SEI_H264 } else { SEI_HEVC };
-        let mut found = Self::default();
         for nal in nals(sample).map_while(Result::ok).filter(|nal| kind(nal) == sei) {
             if let Some(messages) = nal.get(head..) {
                 found.read(&unescape(messages));
@@ -60,9 +70,16 @@ impl Captions {
         while let (Some(kind), Some(size)) = (number(&mut messages), number(&mut messages)) {
             let Some((message, rest)) = messages.split_at_checked(size) else { return };
             messages = rest;
-            if let (REGISTERED, Some(data)) = (kind, message.strip_prefix(A53)) {
-                self.hear(data);
+            if kind == REGISTERED {
+                self.read_t35(message);
             }
+        }
+    }
+
+    /// Reads a message by ITU-T T.35, which says first whose it is.
+    fn read_t35(&mut self, message: &[u8]) {
+        if let Some(data) = message.strip_prefix(A53) {
+            self.hear(data);
         }
     }
 
@@ -99,6 +116,13 @@ mod tests {
     fn heard(codec: Codec, triples: &[[u8; 3]]) -> Captions {
         let flags = 0x40 | triples.len() as u8;
         let data = [A53, &[flags, 0xff], &triples.concat(), &[0xff]].concat();
+        if codec == Codec::Av1 {
+            // A light level before it, and something that may be a picture after it.
+            let obu = |payload: &[u8]| [&[OBU_METADATA << 3 | 2, payload.len() as u8], payload].concat();
+            let sample =
+                [obu(&[1, 0, 1, 0, 1, 0x80]), obu(&[&[METADATA_T35], &data[..], &[0x80]].concat()), vec![0x32, 1, 0]];
+            return Captions::of_sample(&track(codec), &sample.concat());
+        }
         let head: &[u8] = if codec == Codec::H265 { &[SEI_HEVC << 1, 1] } else { &[SEI_H264] };
         // Another message before it, of a size that takes two bytes.
         let other = [&[5, 255, 1], &[1; 256][..]].concat();
@@ -116,7 +140,7 @@ mod tests {
     #[test]
     fn each_channel_is_heard_once_somebody_speaks_on_it() {
         let silent = [[0xfc, 0x80, 0x80], [0xfd, 0x80, 0x80], [0xfa, 0, 0]];
-        for codec in [Codec::H264, Codec::H265] {
+        for codec in [Codec::H264, Codec::H265, Codec::Av1] {
             assert_eq!(heard(codec, &silent), Captions::default());
             let names = |triple| heard(codec, &[silent[0], triple]).names().collect::<Vec<_>>();
             assert_eq!(names([0xfc, 0x94, 0x25]), ["CC1"]);
