@@ -3,6 +3,7 @@
 //! Each test starts `millrace up` on free ports in a folder of its own. They run one at a time, since each takes what two cores can give.
 //! What needs the clips of `../shared/media` (or `MILLRACE_MEDIA`) says so and passes where they are missing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "a test tells its figures")]
 
 mod api;
 mod browser;
