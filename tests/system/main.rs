@@ -36,6 +36,7 @@ mod low_latency;
 mod nat;
 mod players;
 mod recording;
+mod recording_disk;
 mod refusals;
 mod resized;
 mod roles;

@@ -223,7 +223,7 @@ fn lengths(file: &str) -> (f64, f64) {
 }
 
 /// Segments that a live playlist lists, by rendition, but for gaps.
-fn live(network: &Network) -> Result<BTreeMap<String, BTreeSet<u64>>, String> {
+pub(crate) fn live(network: &Network) -> Result<BTreeMap<String, BTreeSet<u64>>, String> {
     let mut listed = BTreeMap::new();
     for rendition in ["source", "360p", "audio"] {
         let playlist = network.master(&network.live.name).replace("master.m3u8", &format!("{rendition}/index.m3u8"));
