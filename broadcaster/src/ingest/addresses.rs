@@ -17,6 +17,8 @@ pub(super) const REFUSED_FOR: Duration = Duration::from_secs(300);
 pub const MOST_STREAMS: usize = 1_024;
 /// A listener takes so many connections for each live stream that it may have: those of encoders that come, go and fail are open too.
 pub const CONNECTIONS_PER_STREAM: usize = 4;
+/// And this many at least: one address that opens all it may shuts nobody out of a node with few streams.
+pub(super) const LEAST_CONNECTIONS: usize = 512;
 
 /// How much one address, and all together, may have here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

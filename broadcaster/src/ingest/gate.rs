@@ -5,7 +5,7 @@
 //! it. Both refuse with a [`Refusal`], whose words the publisher is told. A protocol with connections counts them by
 //! [`Gate::connect`].
 
-use super::addresses::{Addresses, CONNECTIONS_PER_STREAM, Limits};
+use super::addresses::{Addresses, CONNECTIONS_PER_STREAM, LEAST_CONNECTIONS, Limits};
 use super::refusal::Refusal;
 use crate::config::Rung;
 use alloy::primitives::B256;
@@ -171,7 +171,7 @@ impl Gate {
 
     /// Connections that a listener takes at once.
     pub(super) fn connections(&self) -> usize {
-        self.limits.streams * CONNECTIONS_PER_STREAM
+        LEAST_CONNECTIONS.max(self.limits.streams * CONNECTIONS_PER_STREAM)
     }
 
     /// Counts a connection from `ip`, or refuses it.
@@ -298,6 +298,7 @@ mod tests {
         assert!(gate.connect(other.ip()).is_ok());
         drop(connection);
         assert!(gate.connect(PEER.ip()).is_ok());
+        assert!(gate.connections() >= 8 * Limits::default().connections_per_address, "one address has few of all");
     }
 
     #[tokio::test]

@@ -195,7 +195,9 @@ impl Origin {
         self.sweep();
         let mut streams = self.lock();
         if !streams.contains_key(name) && streams.len() >= self.keep.streams {
-            let ended = streams.iter().filter_map(|(name, shared)| Some((shared.look(Stream::ended)?, name)));
+            // Those first for whose publisher nobody waits any more.
+            let age = |stream: &Stream| Some((!stream.is_over(now), stream.ended()?));
+            let ended = streams.iter().filter_map(|(name, shared)| Some((shared.look(age)?, name)));
             let first = ended.min().map(|(_, name)| name.clone());
             streams.remove(&first.ok_or(OriginError::TooManyStreams(self.keep.streams))?);
         }

@@ -497,6 +497,13 @@ fn a_new_stream_takes_the_place_of_the_one_that_ended_first_and_never_of_a_live_
     assert!(origin.find("c").is_none() && origin.find("a").is_some() && origin.find("b").is_some());
     origin.stream("a").unwrap(); // its own place
     assert!(origin.stream("e").is_err());
+
+    let origin = super::Origin::keeping(Keep { streams: 2, ..Keep::default() });
+    let [vanished, done] = ["vanished", "done"].map(|name| origin.stream(name).unwrap());
+    vanished.end(false);
+    done.end(true);
+    origin.stream("new").unwrap();
+    assert!(origin.find("done").is_none() && origin.find("vanished").is_some(), "its publisher may come back");
 }
 
 #[test]

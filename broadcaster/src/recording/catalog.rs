@@ -134,18 +134,19 @@ impl Catalog {
 
     /// Somebody has asked for a file of it.
     pub(super) fn play(&self, name: &str, id: &str, now_ms: u64) {
-        let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
-        played.entry(key(name, id)).or_default().last_ms = now_ms;
+        if self.known().contains_key(&key(name, id)) {
+            let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
+            played.entry(key(name, id)).or_default().last_ms = now_ms;
+        }
     }
 
-    /// Whether one that should go stays for now, because it is played.
-    fn is_spared(&self, summary: &Summary, now_ms: u64) -> bool {
+    /// Whether one that should go, if it should, stays for now, because it is played.
+    fn is_spared(&self, summary: &Summary, goes: bool, now_ms: u64) -> bool {
         let mut played = self.played.lock().unwrap_or_else(PoisonError::into_inner);
-        let played = played.get_mut(&key(&summary.name, &summary.id));
-        played.is_some_and(|played| {
-            let since = *played.spent_ms.get_or_insert(now_ms);
-            now_ms < played.last_ms + PLAYED_MS && now_ms < since + LONGEST_MS
-        })
+        let Some(played) = played.get_mut(&key(&summary.name, &summary.id)) else { return false };
+        played.spent_ms = goes.then(|| played.spent_ms.unwrap_or(now_ms));
+        let is_played = now_ms < played.last_ms + PLAYED_MS;
+        played.spent_ms.is_some_and(|since| is_played && now_ms < since + LONGEST_MS)
     }
 
     pub(crate) fn find(&self, name: &str, id: &str) -> Option<Summary> {
@@ -212,8 +213,11 @@ impl Catalog {
         for summary in all {
             let old = keep.hours > 0 && summary.ended_ms() + keep.hours * 3_600_000 <= now_ms;
             let goes = old || (keep.bytes > 0 && bytes > keep.bytes);
-            if goes && !self.is_spared(&summary, now_ms) {
-                bytes -= summary.bytes;
+            let spared = self.is_spared(&summary, goes, now_ms);
+            if goes {
+                bytes -= summary.bytes; // also of one that is spared: no other has to go in its place
+            }
+            if goes && !spared {
                 spent.push(summary);
             }
         }
@@ -265,5 +269,9 @@ mod tests {
         assert_eq!(spent(11, 0), "ab");
         assert_eq!(spent(21, 90), "a");
         assert_eq!(spent(21, 50), "abc");
+
+        // The oldest is played: it stays, and no newer one makes room for it.
+        catalog.play("show", "a", 31 * 3_600_000 - 1);
+        assert_eq!((spent(0, 99).as_str(), spent(0, 80).as_str(), spent(11, 0).as_str()), ("", "b", "b"));
     }
 }

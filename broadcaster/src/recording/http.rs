@@ -274,9 +274,10 @@ async fn export(State(of): State<Arc<Recordings>>, Path((name, id)): Name, Query
                 (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{file}.mp4\"")),
                 (header::CACHE_CONTROL, "no-store".to_owned()),
             ];
-            // Its place is free when the last byte is sent, or nobody takes it.
+            // Its place is free when the last byte is sent, or nobody takes it; until then the recording is played.
             let bytes = made.into_stream().map(move |bytes| {
                 let _held = &place;
+                of.catalog.play(&name, &id, unix_now_ms());
                 bytes
             });
             (headers, Body::from_stream(bytes.boxed())).into_response()

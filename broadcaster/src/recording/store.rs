@@ -26,7 +26,7 @@ const MANY_LIMIT: Duration = Duration::from_secs(300);
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Requests at once, where a call needs several.
 const AT_ONCE: usize = 8;
-/// Files that are written or read at once, of all streams: a disk that hangs takes so many of the process's threads, and no more.
+/// Files that recorders write and read at once, of all streams: a disk that hangs takes so many of the process's threads, and no more.
 static AT_WORK: Semaphore = Semaphore::const_new(64);
 
 /// Why a configured store cannot be one.

@@ -70,7 +70,7 @@ pub(super) async fn in_one_form(request: Request, next: Next) -> Response {
     let mut formed = Problem::new(status, detail).into_response();
     for (name, value) in &parts.headers {
         if !matches!(*name, header::CONTENT_TYPE | header::CONTENT_LENGTH) {
-            formed.headers_mut().insert(name, value.clone());
+            formed.headers_mut().append(name, value.clone());
         }
     }
     formed
