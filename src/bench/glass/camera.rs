@@ -1,5 +1,6 @@
 //! A camera whose pictures tell when they were made, and a real encoder behind it.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -19,6 +20,19 @@ const FIELDS: usize = 40;
 /// What the encoder may take after its input has ended.
 const END: Duration = Duration::from_secs(10);
 
+/// The encoder: Debian's, or a newer one. FFmpeg 5.1 runs its inputs in one loop, and a tone in real time beside a pipe holds each picture back for
+/// 100 ms there (seen without a network); since FFmpeg 7 each input has a thread of its own.
+pub(super) fn program() -> OsString {
+    std::env::var_os("MILLRACE_FFMPEG").unwrap_or_else(|| "ffmpeg".into())
+}
+
+/// Its name and version, as it says them itself.
+pub(super) fn version() -> String {
+    let told = Command::new(program()).arg("-version").stdin(Stdio::null()).output();
+    let told = told.map(|told| String::from_utf8_lossy(&told.stdout).into_owned()).unwrap_or_default();
+    told.split_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
 /// When each picture was made, unix ms, by its number.
 pub(super) type Stamps = Arc<Mutex<Vec<u64>>>;
 
@@ -34,7 +48,7 @@ impl Camera {
     /// Publishes to the network until [`stop`](Self::stop): 1280x720, 30 pictures a second, a key picture every two seconds, and a tone.
     pub(super) fn publish(dir: &Path, network: &Network) -> Result<Self, BenchError> {
         let log: PathBuf = dir.join("camera.log");
-        let mut encoder = Command::new("ffmpeg")
+        let mut encoder = Command::new(program())
             .args(["-nostdin", "-hide_banner", "-loglevel", "warning"])
             .args(["-fflags", "nobuffer", "-probesize", "32", "-f", "rawvideo", "-pix_fmt", "yuv420p"])
             .args(["-s", &format!("{WIDTH}x{HEIGHT}"), "-r", &FPS.to_string(), "-i", "pipe:0"])

@@ -22,7 +22,8 @@ impl Display for Glass {
         writeln!(
             f,
             "- a camera of 1280x720 at 30 pictures/s writes the time of its making into each picture; x264 superfast and AAC by RTMP, a key \
-             picture every 2 s; a ladder of {RUNG}; Chromium with hls.js reads the time off its screen, for {SECONDS} s"
+             picture every 2 s, by {}; a ladder of {RUNG}; Chromium with hls.js reads the time off its screen, for {SECONDS} s",
+            super::camera::version()
         )?;
         writeln!(f, "- the latest picture was made {:.0} ms after its time\n", self.late.as_secs_f64() * 1000.0)?;
         writeln!(
