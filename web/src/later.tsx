@@ -18,6 +18,8 @@ interface Part<T> {
   wait: (changed: () => void) => () => void;
 }
 
+const all: Part<object>[] = [];
+
 /** `name` is what it is known by in this tab. */
 export function partOf<T extends object>(name: string, load: () => Promise<T>): Part<T> {
   let now: T | "away" | null = null;
@@ -51,7 +53,7 @@ export function partOf<T extends object>(name: string, load: () => Promise<T>): 
     clearTimeout(timer);
     timer = setTimeout(() => void persist(), RETRY_MS);
   };
-  return {
+  const part: Part<T> = {
     now: () => now,
     load: once,
     wait: (changed) => {
@@ -63,6 +65,8 @@ export function partOf<T extends object>(name: string, load: () => Promise<T>): 
       };
     },
   };
+  all.push(part);
+  return part;
 }
 
 const nodeAnswers = () => fetch("/", { method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) }).then((reply) => reply.ok, () => false);
@@ -81,12 +85,9 @@ function reloaded(name: string, is: boolean): boolean {
   }
 }
 
-const all: (() => Promise<void>)[] = [];
-
 /** The component `name` of a file: `page` says so while it does not come, where anything smaller is just not there yet. */
 export function later<K extends string>(load: () => Promise<Record<K, ComponentType>>, name: K, { page = false } = {}) {
   const part = partOf<ComponentType>(name, async () => (await load())[name]);
-  all.push(part.load);
   function Later(): ReactNode {
     const Drawn = useSyncExternalStore(part.wait, part.now, part.now);
     if (Drawn === "away") return page && <div className="note warn" role="status">The node did not give this page. Asking again every few seconds.</div>;
@@ -100,8 +101,8 @@ const idle = () => new Promise<void>((resolve) => ("requestIdleCallback" in glob
 
 /** Loads all parts, one after the other, whenever the browser has nothing to do: later the node is not needed for them. */
 export async function loadRest(): Promise<void> {
-  for (const load of all) {
+  for (const part of all) {
     await idle();
-    await load();
+    await part.load();
   }
 }

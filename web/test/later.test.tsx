@@ -1,7 +1,7 @@
 // Parts that are loaded later: by which tries, and what is drawn until they are there.
 import { renderToStaticMarkup } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { later, partOf } from "../src/later";
+import { later, loadRest, partOf } from "../src/later";
 
 const there = { it: "is there" };
 const RETRY_MS = 3_000;
@@ -127,4 +127,29 @@ test("what is smaller than a page is not there until it is", async () => {
   await Button.preload();
   await settle();
   expect(renderToStaticMarkup(<Button />)).toContain("press");
+});
+test("all are loaded one after the other when the browser is idle, whichever of them fails", async () => {
+  const idle: (() => void)[] = [];
+  vi.stubGlobal("requestIdleCallback", (run: () => void) => idle.push(run));
+  const loaded: string[] = [];
+  const parts = ["one", "two", "three"].map((name) =>
+    partOf(name, async () => {
+      loaded.push(name);
+      if (name === "two") throw new TypeError("broke off");
+      return there;
+    }),
+  );
+  const rest = loadRest();
+  while (loaded.length < 3) {
+    const before = loaded.length;
+    await settle();
+    expect(idle.length).toBe(1);
+    expect(loaded.length).toBe(before);
+    idle.shift()!();
+    await settle();
+    expect(loaded.length - before).toBeLessThan(2);
+  }
+  await rest;
+  expect(loaded).toEqual(["one", "two", "three"]);
+  expect(parts.map((part) => part.now())).toEqual([there, "away", there]);
 });
