@@ -4,6 +4,7 @@
 // MILLRACE_OPEN_MINUTES (1) says for how long. Prints one line of JSON for each look and exits 0, or says what grew and exits 1.
 import { chromium } from "playwright-core";
 import { many } from "./many.mjs";
+import { trend } from "./trend.mjs";
 
 const [url, paid] = process.argv.slice(2);
 const MINUTES = Number(process.env.MILLRACE_OPEN_MINUTES ?? 1);
@@ -18,6 +19,11 @@ const TICKETS = 500;
 /** Beyond what there was when it was warm: of nodes one page that was left, which is sometimes held until another takes its place; of the heap
  * what the collector leaves. */
 const MARGIN = { nodes: [1.15, 2_500], listeners: [1.15, 60], urls: [1, 4], heap_mb: [1.5, 15] };
+/** The heap swings, so a slow leak is told by its trend: over the later half of the looks, when all that is bounded is full, and of no fewer than
+ * these. It may come to so many MB in the time that was watched, or to so much of what there was. */
+const TREND_LOOKS = 10;
+const TREND_MB = 10;
+const TREND_PART = 0.25;
 const PLACES = ["/", "/streams", "/earnings", "/nodes", "/segments", "/verification", "/config", "/recordings", "/keys", "/funds", "/stake", "/start"];
 const saw = (what, facts = {}) => console.log(JSON.stringify({ saw: what, ...facts }));
 
@@ -83,7 +89,7 @@ try {
     await round();
     await new Promise((wait) => setTimeout(wait, Math.max(0, next - Date.now())));
     const held = Object.fromEntries(await Promise.all(Object.entries(pages).map(async ([name, { count }]) => [name, await count()])));
-    looks.push(held);
+    looks.push({ ...held, minute: (Date.now() - began) / 60_000 });
     if (look === WARM) warmed = Date.now();
     saw("a look", { s: Math.round((Date.now() - began) / 1000), ...held });
   }
@@ -91,7 +97,11 @@ try {
   const grown = [];
   for (const name of Object.keys(pages)) {
     const [first, last] = [looks[WARM - 1][name], looks.at(-1)[name]];
-    saw(`what ${name} holds`, { ticks: Math.round((Date.now() - began) / TICK_MS), heap_mb_a_minute: Math.round(((last.heap_mb - first.heap_mb) / minutes) * 100) / 100, first, last });
+    const later = looks.slice(Math.ceil((looks.length + WARM) / 2)).map((look) => [look.minute, look[name].heap_mb]);
+    const { slope, sure } = trend(later);
+    const round = (n) => Math.round(n * 100) / 100;
+    saw(`what ${name} holds`, { ticks: Math.round((Date.now() - began) / TICK_MS), heap_mb_a_minute: round(slope), at_least: round(sure), first, last });
+    if (later.length >= TREND_LOOKS && sure * minutes > Math.max(TREND_MB, first.heap_mb * TREND_PART)) grown.push(`heap_mb of ${name} by ${round(sure)} or more a minute`);
     for (const [what, [times, more]] of Object.entries(MARGIN)) {
       // Of the last two looks the smaller: one may fall into the middle of something.
       const end = Math.min(last[what], looks.at(-2)[name][what]);

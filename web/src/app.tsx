@@ -2,10 +2,11 @@
 import { AppShell, Burger } from "@mantine/core";
 import { useDisclosure, useMediaQuery } from "@mantine/hooks";
 import { Link, Outlet, useRouterState } from "@tanstack/react-router";
-import { createContext, lazy, type ReactNode, Suspense, useContext, useEffect, useRef } from "react";
+import { createContext, type ReactNode, useContext, useEffect, useRef } from "react";
 import { DrainBanner } from "./drain";
 import { grouped } from "./format";
 import { type Purse, usePurse } from "./funds/purse";
+import { later, loadRest } from "./later";
 import mark from "./mark.svg?raw";
 import { namesOf, type Network, useNetwork } from "./network";
 import { SessionButton } from "./session/button";
@@ -21,9 +22,9 @@ interface Known {
 const Context = createContext<Known | null>(null);
 
 // Of the chain's libraries: drawn when they are there.
-const SignIn = lazy(() => import("./session/sign-in").then((m) => ({ default: m.SignIn })));
-const AccountButton = lazy(() => import("./wallet/account").then((m) => ({ default: m.AccountButton })));
-const PendingBar = lazy(() => import("./wallet/pending").then((m) => ({ default: m.PendingBar })));
+const SignIn = later(() => import("./session/sign-in"), "SignIn");
+const AccountButton = later(() => import("./wallet/account"), "AccountButton");
+const PendingBar = later(() => import("./wallet/pending"), "PendingBar");
 
 /** What this page knows of the network, and of the account that its node spends from. */
 export function useKnown(): Known {
@@ -66,6 +67,10 @@ export function App() {
   const page = PAGES.findLast((p) => path === p.to || path.startsWith(`${p.to}/`)) ?? OVERVIEW;
   const { name, role } = net.root.data ?? {};
 
+  const drawn = net.root.data !== undefined && net.root.error === null && net.streams.state !== "loading";
+  useEffect(() => {
+    if (drawn) void loadRest();
+  }, [drawn]);
   const life = net.root.data?.started_at;
   const known = useRef(life);
   useEffect(() => {
@@ -79,7 +84,7 @@ export function App() {
   return (
     <Now value={now}>
       <Context value={{ net, purse }}>
-        {(chain || asking) && <Suspense><SignIn /></Suspense>}
+        {(chain || asking) && <SignIn />}
         <a className="skip" href="#main" onClick={() => main.current?.focus()}>
           Skip to the page
         </a>
@@ -93,7 +98,7 @@ export function App() {
             <Who net={net} />
             <State net={net} purse={purse} now={now} />
             <SessionButton />
-            {chain && <Suspense><AccountButton /></Suspense>}
+            {chain && <AccountButton />}
           </AppShell.Header>
           <AppShell.Navbar className="side" id="navigation" aria-label="Pages" component="nav" inert={narrow && !open}>
             {PAGES.filter((p) => !p.of || !role || p.of === role).map((p) => (
@@ -107,7 +112,7 @@ export function App() {
             <h1 className="title">{page.name}</h1>
             <DrainBanner net={net} />
             {net.root.error && <Offline net={net} />}
-            {chain && <Suspense><PendingBar /></Suspense>}
+            {chain && <PendingBar />}
             <Outlet />
           </AppShell.Main>
         </AppShell>

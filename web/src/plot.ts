@@ -3,6 +3,9 @@ import { type RefObject, useEffect, useRef } from "react";
 import type uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { formatAbsolute } from "./format";
+import { partOf } from "./later";
+
+const library = partOf("uPlot", () => import("uplot"));
 
 /** A colour of styles.css as it is now: light and dark differ. */
 export const colour = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name);
@@ -24,11 +27,12 @@ export function usePlot(place: RefObject<HTMLDivElement | null>, drawing: Drawin
     const element = place.current;
     if (!element) return;
     const { height, size, series, bands } = drawing;
-    let gone = false;
     const width = () => Math.max(120, element.clientWidth);
     const resize = new ResizeObserver(() => plot.current?.setSize({ width: width(), height }));
-    void import("uplot").then(({ default: Plot }) => {
-      if (gone) return;
+    const draw = () => {
+      const loaded = library.now();
+      if (plot.current || loaded === null || loaded === "away") return;
+      const { default: Plot } = loaded;
       const axis: uPlot.Axis = { stroke: () => colour("--dim"), grid: { stroke: () => colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
       const times = (_: uPlot, ticks: number[], __: number, ___: number, step: number) => ticks.map((t) => formatAbsolute(t * 1000).slice(11, step < 60 ? 19 : 16));
       plot.current = new Plot(
@@ -46,9 +50,11 @@ export function usePlot(place: RefObject<HTMLDivElement | null>, drawing: Drawin
         element,
       );
       resize.observe(element);
-    });
+    };
+    const leave = library.wait(draw);
+    draw();
     return () => {
-      gone = true;
+      leave();
       resize.disconnect();
       plot.current?.destroy();
       plot.current = null;

@@ -1,6 +1,7 @@
 // The pages and their addresses. Each is a link that can be kept: the node serves this page for any path that is no file.
-import { createRootRoute, createRoute, createRouter, type ErrorComponentProps, lazyRouteComponent, Link, type RouteComponent } from "@tanstack/react-router";
+import { createRootRoute, createRoute, createRouter, type ErrorComponentProps, Link, type RouteComponent } from "@tanstack/react-router";
 import { App } from "./app";
+import { later } from "./later";
 import { Overview } from "./pages/overview";
 import { startSearch } from "./start/search";
 import { Panel } from "./ui";
@@ -8,28 +9,29 @@ import { Panel } from "./ui";
 const root = createRootRoute({ component: App, notFoundComponent: Nowhere, errorComponent: Broken });
 const at = <P extends string>(path: P, component: RouteComponent) => createRoute({ getParentRoute: () => root, path, component });
 
-// Each page but the first is a file of its own, loaded when somebody goes there.
-const start = createRoute({ getParentRoute: () => root, path: "/start", component: lazyRouteComponent(() => import("./pages/start"), "StartPage"), validateSearch: startSearch });
+// Each page but the first is a file of its own.
+const page = <K extends string>(load: Parameters<typeof later<K>>[0], name: K) => later(load, name, { page: true });
+const start = createRoute({ getParentRoute: () => root, path: "/start", component: page(() => import("./pages/start"), "StartPage"), validateSearch: startSearch });
 
 export const router = createRouter({
   routeTree: root.addChildren([
     at("/", Overview),
-    at("/streams", lazyRouteComponent(() => import("./pages/streams"), "StreamsPage")),
-    at("/streams/$id", lazyRouteComponent(() => import("./pages/streams"), "StreamPage")),
-    at("/keys", lazyRouteComponent(() => import("./pages/keys"), "KeysPage")),
-    at("/recordings", lazyRouteComponent(() => import("./pages/recordings"), "RecordingsPage")),
-    at("/segments", lazyRouteComponent(() => import("./pages/segments"), "SegmentsPage")),
-    at("/nodes", lazyRouteComponent(() => import("./pages/nodes"), "NodesPage")),
-    at("/earnings", lazyRouteComponent(() => import("./pages/earnings"), "EarningsPage")),
-    at("/stake", lazyRouteComponent(() => import("./pages/stake"), "StakePage")),
-    at("/stake/$node", lazyRouteComponent(() => import("./pages/stake"), "OperatorPage")),
-    at("/funds", lazyRouteComponent(() => import("./pages/funds"), "FundsPage")),
+    at("/streams", page(() => import("./pages/streams"), "StreamsPage")),
+    at("/streams/$id", page(() => import("./pages/streams"), "StreamPage")),
+    at("/keys", page(() => import("./pages/keys"), "KeysPage")),
+    at("/recordings", page(() => import("./pages/recordings"), "RecordingsPage")),
+    at("/segments", page(() => import("./pages/segments"), "SegmentsPage")),
+    at("/nodes", page(() => import("./pages/nodes"), "NodesPage")),
+    at("/earnings", page(() => import("./pages/earnings"), "EarningsPage")),
+    at("/stake", page(() => import("./pages/stake"), "StakePage")),
+    at("/stake/$node", page(() => import("./pages/stake"), "OperatorPage")),
+    at("/funds", page(() => import("./pages/funds"), "FundsPage")),
     start,
-    at("/log", lazyRouteComponent(() => import("./pages/log"), "LogPage")),
-    at("/config", lazyRouteComponent(() => import("./pages/config"), "ConfigPage")),
-    at("/verification", lazyRouteComponent(() => import("./pages/verification"), "VerificationPage")),
-    at("/verification/$id", lazyRouteComponent(() => import("./pages/verification"), "EvidencePage")),
-    at("/devices", lazyRouteComponent(() => import("./pages/devices"), "DevicesPage")),
+    at("/log", page(() => import("./pages/log"), "LogPage")),
+    at("/config", page(() => import("./pages/config"), "ConfigPage")),
+    at("/verification", page(() => import("./pages/verification"), "VerificationPage")),
+    at("/verification/$id", page(() => import("./pages/verification"), "EvidencePage")),
+    at("/devices", page(() => import("./pages/devices"), "DevicesPage")),
   ]),
   scrollRestoration: true,
   // A link that is pointed at loads its page.

@@ -138,6 +138,17 @@ describe("an event", () => {
     expect(joined([line(1)])).toEqual([line(1)]);
     expect(joined([], [line(1)])).toEqual([line(1)]);
   });
+  test("of the log is the same object in every answer that has it", () => {
+    const line = (at: number) => ({ at, level: "INFO", target: "t", message: "m", fields: { n: 1 } });
+    const cached = [line(1), line(2), line(2), line(3)];
+    const lines = joined([line(2), line(2), line(2), line(3), line(4)], cached);
+    expect(lines).toEqual([line(2), line(2), line(2), line(3), line(4)]);
+    expect(lines[0]).toBe(cached[1]);
+    expect(lines[1]).toBe(cached[2]);
+    expect(lines[3]).toBe(cached[3]);
+    // Each is a row of its own.
+    expect(new Set(lines).size).toBe(lines.length);
+  });
   test("of another shape is refused", () => expect(() => keep(new QueryClient(), "", "streams", [{ ...stream, id: 3 }])).toThrow("[0].id"));
   test("is asked for of those that have it", () => {
     expect(topicsOf("broadcaster")).toContain("streams");

@@ -19,10 +19,19 @@ export function more(before: LogLine[] = [], news: LogLine[]): LogLine[] {
   return [...before, ...news.filter((line) => !known.has(JSON.stringify(line)))].slice(-MOST_LINES);
 }
 
-/** A node's answer with those lines after it that events have brought since it was made. */
+/** A node's answer with those lines after it that events have brought since it was made. A line that was there before is the same object as it
+ * was, and so the same row; two that say the same are two. */
 export function joined(answer: LogLine[], cached: LogLine[] = []): LogLine[] {
   const last = answer.at(-1)?.at ?? Number.NEGATIVE_INFINITY;
-  return more(answer, cached.filter((line) => line.at >= last));
+  const known = new Map<string, LogLine[]>();
+  for (const line of cached.toReversed()) {
+    const text = JSON.stringify(line);
+    const alike = known.get(text);
+    if (alike) alike.push(line);
+    else known.set(text, [line]);
+  }
+  const same = answer.map((line) => known.get(JSON.stringify(line))?.pop() ?? line);
+  return more(same, cached.filter((line) => line.at >= last));
 }
 
 /** `name=value` of each field. */

@@ -1,9 +1,10 @@
 // What needs a look, what is live, who works, what was earned: one screen, with links to the rest.
 import { Link, useNavigate } from "@tanstack/react-router";
-import { lazy, Suspense, useContext } from "react";
+import { useContext } from "react";
 import { alerts, cost, lasts } from "../alerts";
 import { useKnown } from "../app";
 import { count, formatEth, formatSpan, grouped, sumWei } from "../format";
+import { later } from "../later";
 import { Money } from "../money";
 import { Nodes } from "../nodes";
 import { Publish } from "../publish";
@@ -14,7 +15,7 @@ import { Chip, Fact, Now as Clock, Panel } from "../ui";
 import { useChain } from "../wallet/provider";
 import { health, ready } from "../words";
 
-const StartLine = lazy(() => import("../start/line").then((m) => ({ default: m.StartLine })));
+const StartLine = later(() => import("../start/line"), "StartLine");
 
 /** Rows of the log here; its own page has the rest. */
 const SEGMENTS = 8;
@@ -29,7 +30,7 @@ export function Overview() {
   const segments = net.segments.state === "ready" ? { ...net.segments, data: net.segments.data.slice(0, SEGMENTS) } : net.segments;
   return (
     <>
-      {chain && <Suspense><StartLine /></Suspense>}
+      {chain && <StartLine />}
       <Now />
       <div className="columns">
         <div className="column">
