@@ -18,7 +18,7 @@ fn at(values: &[f64], permille: usize) -> f64 {
 impl Display for Glass {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "# Glass to glass\n")?;
-        writeln!(f, "- machine: {}", self.machine)?;
+        write!(f, "{}", self.machine)?;
         writeln!(
             f,
             "- a camera of 1280x720 at 30 pictures/s writes the time of its making into each picture; x264 superfast and AAC by RTMP, a key \
