@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test bench fuzz web contracts docs fmt clean
 
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+export PATH := $(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millrace/node/bin:$(PATH)
 
 # What `make run` streams: the demo picture; a file in a loop (SOURCE=file.mp4); or nothing, waiting for an encoder (DEMO=none).
 DEMO ?= demo

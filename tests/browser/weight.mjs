@@ -1,13 +1,16 @@
 // What the first page of a node's console weighs, and how soon it says something: on this machine, and over a line as a home has it.
 //   node weight.mjs CONSOLE_URL
 // Prints one line of JSON for each line and exits 0, or says what is wrong and exits 1: the times are for people, only what is loaded is judged.
+import { connect, createServer } from "node:net";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
 const [url] = process.argv.slice(2);
 const TIMES = Number(process.env.MILLRACE_TIMES ?? 5);
 /** 10 Mbit/s each way, and 40 ms there and back. */
-const HOME = { offline: false, latency: 40, downloadThroughput: 10e6 / 8, uploadThroughput: 10e6 / 8 };
+const HOME = { bytesPerMs: 10e6 / 8 / 1_000, roundTripMs: 40 };
+/** What a connection may have on its way; then its sender waits. */
+const ON_ITS_WAY = 64 * 1_024;
 const READY_MS = 30_000;
 /** What the page must have before it can draw, compressed: more, and something has come along that the first figures do not need. */
 const MOST_BYTES = 200_000;
@@ -16,14 +19,54 @@ const LATER = /^(chain|hls|uPlot)/;
 
 const median = (all) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)];
 
+/**
+ * A console's node at the far end of a line, for as long as it is not closed. (Chromium's own emulation is none: of thirty pages over it,
+ * one or two are never read to their end.)
+ */
+async function over({ bytesPerMs, roundTripMs }) {
+  const { hostname, port } = new URL(url);
+  const ends = new Set();
+  /** One way of the line, which all connections share: each piece leaves when the one before it has. */
+  const way = () => {
+    let free = 0;
+    return (from, to, firstMs) => {
+      let waiting = 0;
+      from.on("data", (piece) => {
+        const now = performance.now();
+        free = Math.max(now, free) + piece.length / bytesPerMs;
+        waiting += piece.length;
+        if (waiting > ON_ITS_WAY) from.pause();
+        setTimeout(() => {
+          waiting -= piece.length;
+          if (waiting <= ON_ITS_WAY) from.resume();
+          if (to.writable) to.write(piece);
+        }, free - now + firstMs + roundTripMs / 2);
+      });
+      from.on("close", () => setTimeout(() => to.destroy(), free - performance.now() + firstMs + roundTripMs / 2));
+      from.on("error", () => from.destroy());
+      ends.add(from);
+    };
+  };
+  const [up, down] = [way(), way()];
+  const server = createServer((viewer) => {
+    const node = connect({ host: hostname, port: Number(port) });
+    // Before it can ask, a viewer's side has waited for its connection.
+    up(viewer, node, roundTripMs);
+    down(node, viewer, 0);
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  const close = () => {
+    server.close();
+    for (const end of ends) end.destroy();
+  };
+  return { url: `http://127.0.0.1:${server.address().port}/`, close };
+}
+
 /** Opens Overview as somebody who was never there. */
-async function visit(browser, line) {
+async function visit(browser, url) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
   try {
     const page = await context.newPage();
-    const cdp = await context.newCDPSession(page);
-    await cdp.send("Network.enable");
-    if (line) await cdp.send("Network.emulateNetworkConditions", line);
     // The first figure is the first tile that says more than that nothing is known.
     await page.addInitScript(() => {
       const look = () => {
@@ -68,10 +111,12 @@ const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
 });
+let home;
 try {
-  for (const [name, line] of [["this machine", null], ["10 Mbit/s, 40 ms", HOME]]) {
+  home = await over(HOME);
+  for (const [name, there] of [["this machine", url], ["10 Mbit/s, 40 ms", home.url]]) {
     const visits = [];
-    for (let i = 0; i < TIMES; i += 1) visits.push(await visit(browser, line));
+    for (let i = 0; i < TIMES; i += 1) visits.push(await visit(browser, there));
     const figures = Object.keys(visits[0]).map((key) => [key, Math.round(median(visits.map((visit) => visit[key])))]);
     console.log(JSON.stringify({ line: name, ...Object.fromEntries(figures), visits: visits.length }));
   }
@@ -84,5 +129,6 @@ try {
   console.error(error.message);
   process.exitCode = 1;
 } finally {
+  home?.close();
   await browser.close();
 }
