@@ -2,6 +2,7 @@
 //   node weight.mjs CONSOLE_URL
 // Prints one line of JSON for each line and exits 0, or says what is wrong and exits 1: the times are for people, only what is loaded is judged.
 import { connect, createServer } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
@@ -29,20 +30,20 @@ async function over({ bytesPerMs, roundTripMs }) {
   /** One way of the line, which all connections share: each piece leaves when the one before it has. */
   const way = () => {
     let free = 0;
-    return (from, to, firstMs) => {
-      let waiting = 0;
+    return (from, to, notBefore) => {
+      let [waiting, passed] = [0, Promise.resolve()];
       from.on("data", (piece) => {
-        const now = performance.now();
-        free = Math.max(now, free) + piece.length / bytesPerMs;
+        free = Math.max(performance.now(), free) + piece.length / bytesPerMs;
+        const at = Math.max(free, notBefore) + roundTripMs / 2;
         waiting += piece.length;
         if (waiting > ON_ITS_WAY) from.pause();
-        setTimeout(() => {
+        passed = passed.then(() => sleep(at - performance.now())).then(() => {
           waiting -= piece.length;
           if (waiting <= ON_ITS_WAY) from.resume();
           if (to.writable) to.write(piece);
-        }, free - now + firstMs + roundTripMs / 2);
+        });
       });
-      from.on("close", () => setTimeout(() => to.destroy(), free - performance.now() + firstMs + roundTripMs / 2));
+      from.on("close", () => passed.then(() => to.end()));
       from.on("error", () => from.destroy());
       ends.add(from);
     };
@@ -50,8 +51,8 @@ async function over({ bytesPerMs, roundTripMs }) {
   const [up, down] = [way(), way()];
   const server = createServer((viewer) => {
     const node = connect({ host: hostname, port: Number(port) });
-    // Before it can ask, a viewer's side has waited for its connection.
-    up(viewer, node, roundTripMs);
+    // A viewer cannot ask before its connection stands.
+    up(viewer, node, performance.now() + roundTripMs);
     down(node, viewer, 0);
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
