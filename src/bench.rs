@@ -62,11 +62,14 @@ pub struct BenchArgs {
     /// Only what ingest costs, with more and more publishers: fifteen minutes.
     #[arg(long, conflicts_with = "payments")]
     ingest: bool,
-    /// Only how old the pictures are that a viewer sees, in Chromium: five minutes.
+    /// Only what publishers that come and go leave behind, watched for `--minutes`.
     #[arg(long, conflicts_with_all = ["payments", "ingest"])]
+    churn: bool,
+    /// Only how old the pictures are that a viewer sees, in Chromium: five minutes.
+    #[arg(long, conflicts_with_all = ["payments", "ingest", "churn"])]
     glass: bool,
     /// Only what viewers cost, beside nginx: four minutes.
-    #[arg(long, conflicts_with_all = ["payments", "ingest", "glass"])]
+    #[arg(long, conflicts_with_all = ["payments", "ingest", "churn", "glass"])]
     viewers: bool,
     /// Writes the report to this file too.
     #[arg(long, value_name = "FILE")]
@@ -157,6 +160,10 @@ pub fn main(args: BenchArgs) -> Result<(), Failure> {
             let dir = folder()?;
             let measured = ingest::measure(dir.path(), args.source.as_ref(), args.minutes, true, &stop).await?;
             return Ok(measured.to_string());
+        }
+        if args.churn {
+            let dir = folder()?;
+            return Ok(ingest::churn_alone(dir.path(), args.source.as_ref(), args.minutes, &stop).await?.to_string());
         }
         if args.glass {
             let dir = folder()?;

@@ -126,12 +126,33 @@ pub(super) async fn measure(
     }
     all.climbs.push(compared(Side::ffmpeg(dir), &clip, &[FEW], stop).await?);
 
+    all.churn = come_and_go(dir, &clip, minutes, stop).await?;
+    Ok(all)
+}
+
+/// The last part of it alone.
+pub(super) async fn churn_alone(
+    dir: &Path,
+    source: Option<&PathBuf>,
+    minutes: u32,
+    stop: &CancellationToken,
+) -> Result<Churn, BenchError> {
+    say("making the clip for ingest");
+    let clip = stop.run_until_cancelled(Clip::make(dir, source)).await.ok_or(BenchError::Stopped)??;
+    come_and_go(dir, &Arc::new(clip), minutes, stop).await
+}
+
+async fn come_and_go(
+    dir: &Path,
+    clip: &Arc<Clip>,
+    minutes: u32,
+    stop: &CancellationToken,
+) -> Result<Churn, BenchError> {
     say(&format!("publishers that come and go: {minutes} min, and a little before"));
     let network = sides::broadcaster(&dir.join("churn")).await?;
-    let churn = stop.run_until_cancelled(churn::measure(&network, &clip, minutes)).await;
+    let churn = stop.run_until_cancelled(churn::measure(&network, clip, minutes)).await;
     network.stop().await;
-    all.churn = churn.ok_or(BenchError::Stopped)??;
-    Ok(all)
+    churn.ok_or(BenchError::Stopped)?
 }
 
 async fn stop_network(network: Option<Network>) {

@@ -1,6 +1,6 @@
 // An owner at the consoles of `millrace up`, whose broadcaster records: gets in, makes a key and takes it back, reads the log and the
-// configuration, deletes a recording, drains a transcoder; and everybody else is kept out.
-//   node operator.mjs CONSOLE_URL KEY_FILE TRANSCODER_URL KEY_FILE
+// configuration, deletes a recording, drains a transcoder, comes by HTTPS too; and everybody else is kept out.
+//   node operator.mjs CONSOLE_URL KEY_FILE TRANSCODER_URL KEY_FILE HTTPS_URL
 // The files hold the nodes' own keys, whose accounts own them. Prints one line of JSON for each thing seen and exits 0, or says what was
 // not seen and exits 1. MILLRACE_SHOTS names a folder for pictures.
 import { spawn } from "node:child_process";
@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 import { look, settle } from "./screens.mjs";
 import { install, newAccount, open } from "./wallet.mjs";
 
-const [url, keyFile, workerUrl, workerKeyFile] = process.argv.slice(2);
+const [url, keyFile, workerUrl, workerKeyFile, secureUrl] = process.argv.slice(2);
 /** A page, a signature, an event: each takes less than a second; a busy machine takes longer. */
 const STEP_MS = 30_000;
 /** A publisher is waited for before its stream ends, and then the recording gets its end. */
@@ -219,6 +219,28 @@ try {
   await go("/nodes");
   expect(await id("ask-drain").isDisabled(), "a node can be drained without signing in");
   saw("signed out");
+  await context.close();
+
+  // By HTTPS, to the same node: what lets an owner in there goes nowhere else, and never in the clear.
+  ({ context } = await come({ ignoreHTTPSErrors: true }));
+  await go("/keys", secureUrl);
+  await sign();
+  await who("owner");
+  const [sealed, ...others] = (await context.cookies()).filter(({ httpOnly }) => httpOnly);
+  expect(sealed?.name.startsWith("__Host-") && sealed.secure && sealed.sameSite === "Strict" && others.length === 0, `the cookie is ${JSON.stringify([sealed, ...others])}`);
+  const safeName = `${name}-safe`;
+  await page.locator("input[data-testid=key-name], [data-testid=key-name] input").fill(safeName);
+  await id("make-key").click();
+  await id("made-key").waitFor();
+  saw("signed in by HTTPS, and made a key", { cookie: sealed.name.replace(/[0-9a-f]{8}$/, "…") });
+  await go("/keys");
+  await who("this_machine");
+  expect((await context.cookies(url)).every(({ httpOnly }) => !httpOnly), "the cookie goes in the clear");
+  await go("/keys", secureUrl);
+  await who("owner");
+  await id("session").click();
+  await id("sign-out").click();
+  await who("this_machine");
   await context.close();
 
   // A transcoder at its own console drains, and whoever started it starts it again.

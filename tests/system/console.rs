@@ -1,6 +1,6 @@
 //! The console as people use it: with a wallet, and with eyes, hands and screens of several kinds.
 
-use crate::network::Network;
+use crate::network::{Network, certificate};
 use crate::process::output;
 use std::process::Command;
 
@@ -37,12 +37,19 @@ fn each_guide_leads_from_nothing_to_finished_by_what_its_screen_says() {
 
 #[test]
 fn an_owner_signs_in_and_operates_the_node() {
-    let recorded = tempfile::tempdir().unwrap();
-    let recording = ("MILLRACE_BROADCASTER_RECORDING", recorded.path().to_str().unwrap());
-    let network = Network::start_with(&["--source", "demo"], &[recording]);
+    let (recorded, issued) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let [certificate, secret] = certificate(issued.path());
+    let variables = [
+        ("MILLRACE_BROADCASTER_RECORDING", recorded.path().to_str().unwrap()),
+        ("MILLRACE_BROADCASTER_HTTPS_LISTEN", "127.0.0.1:0"),
+        ("MILLRACE_BROADCASTER_TLS_CERTIFICATE", &certificate),
+        ("MILLRACE_BROADCASTER_TLS_KEY", &secret),
+    ];
+    let network = Network::start_with(&["--source", "demo"], &variables);
     let key = |node: &str| network.config(node).with_extension("").join("identity.key").to_str().unwrap().to_owned();
     let (ready, own, worker) = (&network.ready, key("broadcaster"), key("transcoder-1"));
-    println!("{}", run("operator.mjs", &[&ready.console_url, &own, &ready.transcoder_apis[0], &worker]));
+    let secure = ready.hls_https_url.as_deref().unwrap();
+    println!("{}", run("operator.mjs", &[&ready.console_url, &own, &ready.transcoder_apis[0], &worker, secure]));
     network.assert_well();
 }
 

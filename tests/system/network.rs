@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -26,12 +26,23 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(|failed| failed.into_inner())
 }
 
+/// A certificate for 127.0.0.1 that nobody else has issued, and its key, as files in `dir`.
+pub(crate) fn certificate(dir: &Path) -> [String; 2] {
+    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    [("chain.pem", issued.cert.pem()), ("key.pem", issued.signing_key.serialize_pem())].map(|(name, pem)| {
+        let file = dir.join(name);
+        std::fs::write(&file, pem).unwrap();
+        file.to_str().unwrap().to_owned()
+    })
+}
+
 /// What `up --ready-json` writes.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Ready {
     pub(crate) rtmp_url: String,
     pub(crate) srt_url: String,
     pub(crate) hls_url: String,
+    pub(crate) hls_https_url: Option<String>,
     pub(crate) stream_name: String,
     pub(crate) console_url: String,
     pub(crate) broadcaster_api: String,

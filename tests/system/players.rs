@@ -3,7 +3,7 @@
 use crate::browser::{Shown, Viewer};
 use crate::http::{get, get_json};
 use crate::media::{Publisher, pattern, recent_ffmpeg, size};
-use crate::network::Network;
+use crate::network::{Network, certificate};
 use crate::playlist::Watch;
 use std::ffi::OsString;
 use std::time::Duration;
@@ -14,10 +14,7 @@ const START: Duration = Duration::from_secs(60);
 #[test]
 fn ffmpeg_by_rtmp_and_rtmps_is_played_in_a_browser() {
     let dir = tempfile::tempdir().unwrap();
-    let [chain, key] = ["chain.pem", "key.pem"].map(|name| dir.path().join(name).display().to_string());
-    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(&chain, issued.cert.pem()).unwrap();
-    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    let [chain, key] = certificate(dir.path());
     let secure = [
         ("MILLRACE_BROADCASTER_RTMPS_LISTEN", "127.0.0.1:0"),
         ("MILLRACE_BROADCASTER_TLS_CERTIFICATE", &chain),

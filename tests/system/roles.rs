@@ -2,7 +2,7 @@
 
 use crate::http::{block_on, get_json, rpc};
 use crate::media::{Publisher, cuts};
-use crate::network::alone;
+use crate::network::{alone, certificate};
 use crate::playlist::Watch;
 use crate::process::{signal, tail, wait_for, wait_for_exit};
 use alloy::primitives::U256;
@@ -114,12 +114,9 @@ fn role(
     (process, ready)
 }
 
-/// The lines of `[node]` with HTTPS on a free port, and a certificate that nobody else has issued.
+/// The lines of `[node]` with HTTPS on a free port.
 fn https(dir: &Path) -> String {
-    let (chain, key) = (dir.join("chain.pem"), dir.join("key.pem"));
-    let issued = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    std::fs::write(&chain, issued.cert.pem()).unwrap();
-    std::fs::write(&key, issued.signing_key.serialize_pem()).unwrap();
+    let [chain, key] = certificate(dir);
     format!("https_listen = \"127.0.0.1:0\"\ntls_certificate = {chain:?}\ntls_key = {key:?}\n")
 }
 

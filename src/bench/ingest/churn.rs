@@ -68,7 +68,7 @@ struct Counts {
 
 /// What was seen.
 #[derive(Default)]
-pub(super) struct Churn {
+pub(in crate::bench) struct Churn {
     pub(super) minutes: u32,
     pub(super) ends: BTreeMap<End, u64>,
     /// What went otherwise than it should.
@@ -76,6 +76,8 @@ pub(super) struct Churn {
     /// Resident memory before anybody came, MiB.
     pub(super) idle: f64,
     pub(super) growth: Option<Growth>,
+    /// The same in each quarter of the watch, mean, MiB: whether what grew has come to its end.
+    pub(super) quarters: Vec<f64>,
 }
 
 /// Watches for `minutes`.
@@ -116,7 +118,14 @@ pub(super) async fn measure(network: &Network, clip: &Arc<Clip>, minutes: u32) -
     visitors.shutdown().await;
     let counts = std::mem::take(&mut *counts.lock().unwrap_or_else(PoisonError::into_inner));
     let growth = growth(&watch).into_values().next();
-    Ok(Churn { minutes, ends: counts.ends, failed: counts.failed, idle, growth })
+    let quarters = watch.chunks(watch.len().div_ceil(4).max(1)).map(mean).collect();
+    Ok(Churn { minutes, ends: counts.ends, failed: counts.failed, idle, growth, quarters })
+}
+
+/// Resident memory in these moments, MiB.
+fn mean(watch: &[Moment]) -> f64 {
+    let kib: u64 = watch.iter().flat_map(|moment| &moment.processes).map(|process| process.rss).sum();
+    kib as f64 / 1024.0 / watch.len() as f64
 }
 
 async fn by_rtmp(address: SocketAddr, key: &str, clip: &Clip, end: End) -> Result<(), PublisherError> {

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
 
+use super::churn::Churn;
 use super::{Climb, Ingest, Step};
 
 /// What SRS publishes of itself: RTMP publishers of 600 kbit/s on one core, and MB of memory for each. It packages nothing meanwhile.
@@ -90,24 +91,28 @@ impl Ingest {
         }
         Ok(())
     }
+}
 
-    fn churn(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let churn = &self.churn;
-        let all: u64 = churn.ends.values().sum();
-        let ways: Vec<_> = churn.ends.iter().map(|(end, count)| format!("{count} {}", end.words())).collect();
+impl Display for Churn {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let all: u64 = self.ends.values().sum();
+        let ways: Vec<_> = self.ends.iter().map(|(end, count)| format!("{count} {}", end.words())).collect();
         writeln!(f, "{all} publishers came, twelve at a time, for three seconds each: {}.\n", ways.join(", "))?;
-        match &churn.growth {
+        match &self.growth {
             Some(growth) => writeln!(
                 f,
                 "Resident memory of the broadcaster: {:.1} MiB before the first; mean {:.1} MiB and slope {:+.0} KiB/min by least squares over the \
-                 second half of {} min, a look every 5 s, after 75 s of the same. The heaps of the allocator fill for some \
-                 five minutes: of fewer than ten, the slope says little.",
-                churn.idle, growth.mean, growth.slope, churn.minutes
+                 second half of {} min, a look every 5 s, after 75 s of the same; in the quarters of that time {} MiB.",
+                self.idle,
+                growth.mean,
+                growth.slope,
+                self.minutes,
+                self.quarters.iter().map(|mean| format!("{mean:.1}")).collect::<Vec<_>>().join(", ")
             )?,
             None => writeln!(f, "The broadcaster's memory was not seen.")?,
         }
-        if let Some(first) = churn.failed.first() {
-            writeln!(f, "\n**{} went otherwise than they should**, the first: {first}.", churn.failed.len())?;
+        if let Some(first) = self.failed.first() {
+            writeln!(f, "\n**{} went otherwise than they should**, the first: {first}.", self.failed.len())?;
         }
         Ok(())
     }
@@ -141,6 +146,6 @@ impl Display for Ingest {
         )?;
         self.delays(f)?;
         writeln!(f, "\n### Publishers that come and go\n")?;
-        self.churn(f)
+        self.churn.fmt(f)
     }
 }
