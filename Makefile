@@ -28,8 +28,15 @@ bench: web ## the figures of docs/bench.md, measured (about 20 min); ARGS=--inge
 fuzz: ## what strangers send, fuzzed, SECONDS=60 for each target (first time: 10 min to build); stops at the first finding
 	@fuzz/run $(or $(SECONDS),60)
 
-web: ## the console, built into web/dist (20 s)
+web: installed web/dist/index.html ## the console, built into web/dist (20 s)
+
+.PHONY: installed
+installed:
 	@scripts/bootstrap run
+
+# Where nothing of it has changed, neither it nor the program that it is built into is built again.
+CONSOLE := $(shell find web contracts/artifacts \( -name node_modules -o -path web/dist -o -path web/src/abi \) -prune -o -type f -print)
+web/dist/index.html: $(CONSOLE) | installed
 	@cd web && npm run --silent build
 
 contracts: ## compile the contracts and write contracts/artifacts anew (30 s)

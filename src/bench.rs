@@ -15,7 +15,7 @@ mod report;
 mod viewers;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millrace_broadcaster::BroadcasterConfig;
@@ -287,11 +287,4 @@ async fn alongside<T>(work: impl Future<Output = T>, mut sample: impl AsyncFnMut
             _ = ticks.tick() => sample().await,
         }
     }
-}
-
-/// The last lines of a log, on one line.
-fn tail(log: &Path) -> String {
-    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(3)..].join(" | ")
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use millrace_node::shutdown::EXIT_USAGE;
 use serde::Deserialize;
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +45,14 @@ pub enum ChildError {
         /// Where to look.
         log: PathBuf,
     },
+    /// Its configuration is wrong, which no restart mends.
+    #[error("{name} does not start: {said}")]
+    Refused {
+        /// Which.
+        name: String,
+        /// What it says.
+        said: String,
+    },
     /// The network was stopped first.
     #[error("stopped before {0} was ready")]
     Stopped(String),
@@ -71,6 +80,7 @@ pub struct Child {
     ready_file: PathBuf,
     log: PathBuf,
     pid: Arc<AtomicU32>,
+    refused: CancellationToken,
     stop: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
@@ -82,13 +92,14 @@ impl Child {
         let command = Launch { name: name.to_owned(), config: config.to_owned(), log: log.clone() };
         let first = command.spawn().map_err(|error| ChildError::Start { name: name.to_owned(), error })?;
         let pid = Arc::new(AtomicU32::new(first.id().unwrap_or(0)));
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(keep_running(command, first, pid.clone(), stop.clone()));
+        let (refused, stop) = (CancellationToken::new(), CancellationToken::new());
+        let task = tokio::spawn(keep_running(command, first, pid.clone(), refused.clone(), stop.clone()));
         Ok(Self {
             name: name.to_owned(),
             ready_file: data.join(name).join("ready.json"),
             log,
             pid,
+            refused,
             stop,
             task: AbortOnDropHandle::new(task),
         })
@@ -115,6 +126,7 @@ impl Child {
             ready = tokio::time::timeout(limit, look) => ready.map_err(|_| ChildError::NotReady {
                 name: self.name.clone(), limit, log: self.log.clone(),
             }),
+            () = self.refused.cancelled() => Err(ChildError::Refused { name: self.name.clone(), said: tail(&self.log, 1) }),
             () = stop.cancelled() => Err(ChildError::Stopped(self.name.clone())),
         }
     }
@@ -152,7 +164,13 @@ impl Launch {
     }
 }
 
-async fn keep_running(launch: Launch, first: tokio::process::Child, pid: Arc<AtomicU32>, stop: CancellationToken) {
+async fn keep_running(
+    launch: Launch,
+    first: tokio::process::Child,
+    pid: Arc<AtomicU32>,
+    refused: CancellationToken,
+    stop: CancellationToken,
+) {
     let mut child = first;
     let mut pause = RESTART;
     loop {
@@ -160,7 +178,12 @@ async fn keep_running(launch: Launch, first: tokio::process::Child, pid: Arc<Ato
         let leash = child.stdin.take();
         let started = tokio::time::Instant::now();
         tokio::select! {
-            ended = child.wait() => warn!(child = %launch.name, ?ended, log = %launch.log.display(), "died; starting it again"),
+            ended = child.wait() => {
+                warn!(child = %launch.name, ?ended, log = %launch.log.display(), "died; starting it again");
+                if ended.is_ok_and(|status| status.code() == Some(EXIT_USAGE.into())) {
+                    refused.cancel();
+                }
+            }
             () = stop.cancelled() => {
                 drop(leash);
                 match tokio::time::timeout(DRAIN_TIMEOUT, child.wait()).await {
@@ -192,6 +215,13 @@ async fn keep_running(launch: Launch, first: tokio::process::Child, pid: Arc<Ato
             }
         }
     }
+}
+
+/// The last lines of a log, on one line.
+pub fn tail(log: &Path, lines: usize) -> String {
+    let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join(" | ")
 }
 
 /// Sends a signal by name to one of our own children.

@@ -8,7 +8,8 @@ use millrace_media::transcode::X264_PRESET;
 use tokio::process::Command;
 
 use super::network::Network;
-use super::{BenchArgs, BenchError, Rung, SIZE, process, tail};
+use super::{BenchArgs, BenchError, Rung, SIZE, process};
+use crate::children::tail;
 
 /// A run that makes something in a file may take this many times its length: ten times what a slow core needs.
 const PATIENCE: u32 = 10;
@@ -147,8 +148,8 @@ pub(super) async fn run(
     let mut child = command.spawn().map_err(BenchError::io("ffmpeg cannot be started: install it"))?;
     match tokio::time::timeout(limit, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(BenchError::Ended { what, status, said: tail(log) }),
+        Ok(Ok(status)) => Err(BenchError::Ended { what, status, said: tail(log, 3) }),
         Ok(Err(error)) => Err(BenchError::io(what)(error)),
-        Err(_) => Err(BenchError::Late { what: "the end of a run of ffmpeg", limit, seen: tail(log) }),
+        Err(_) => Err(BenchError::Late { what: "the end of a run of ffmpeg", limit, seen: tail(log, 3) }),
     }
 }

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::network::Network;
 use super::process::{self, Machine};
-use super::{BenchError, say, tail};
+use super::{BenchError, say};
+use crate::children::tail;
 use camera::Camera;
 use probe::Reach;
 
@@ -140,8 +141,8 @@ async fn play(dir: &Path, network: &Network, player: &Path, way: Way) -> Result<
         .spawn()
         .map_err(BenchError::io("node cannot be started"))?;
     let limit = Duration::from_secs(WARM + SECONDS + SLACK);
-    let late = |_| BenchError::Late { what: "the browser has played", limit, seen: tail(&log) };
+    let late = |_| BenchError::Late { what: "the browser has played", limit, seen: tail(&log, 3) };
     let output = timeout(limit, child.wait_with_output()).await.map_err(late)?.map_err(BenchError::io("node"))?;
-    let ended = || BenchError::Ended { what: "the player", status: output.status, said: tail(&log) };
+    let ended = || BenchError::Ended { what: "the player", status: output.status, said: tail(&log, 3) };
     serde_json::from_slice(&output.stdout).map_err(|_| ended())
 }

@@ -12,7 +12,8 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::process::{self, Process};
-use super::{BenchError, Rung, ingest, tail};
+use super::{BenchError, Rung, ingest};
+use crate::children::tail;
 
 /// From the start to readiness: what `up` gives each of its children, and some.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -163,14 +164,14 @@ impl Network {
         let deadline = Instant::now() + START_LIMIT;
         while Instant::now() < deadline {
             if let Some(status) = up.try_wait().map_err(BenchError::io("millrace up"))? {
-                return Err(BenchError::Ended { what: "millrace up", status, said: tail(log) });
+                return Err(BenchError::Ended { what: "millrace up", status, said: tail(log, 3) });
             }
             if let Some(ready) = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()) {
                 return Ok(ready);
             }
             sleep(POLL).await;
         }
-        Err(BenchError::Late { what: "millrace up is ready", limit: START_LIMIT, seen: tail(log) })
+        Err(BenchError::Late { what: "millrace up is ready", limit: START_LIMIT, seen: tail(log, 3) })
     }
 
     /// Drains it, or kills it where it does not drain.

@@ -41,9 +41,9 @@ fn an_owner_signs_in_and_operates_the_node() {
     let [certificate, secret] = certificate(issued.path());
     let variables = [
         ("MILLRACE_BROADCASTER_RECORDING", recorded.path().to_str().unwrap()),
-        ("MILLRACE_BROADCASTER_HTTPS_LISTEN", "127.0.0.1:0"),
-        ("MILLRACE_BROADCASTER_TLS_CERTIFICATE", &certificate),
-        ("MILLRACE_BROADCASTER_TLS_KEY", &secret),
+        ("MILLRACE_NODE_HTTPS_LISTEN", "127.0.0.1:0"),
+        ("MILLRACE_NODE_TLS_CERTIFICATE", &certificate),
+        ("MILLRACE_NODE_TLS_KEY", &secret),
     ];
     let network = Network::start_with(&["--source", "demo"], &variables);
     let key = |node: &str| network.config(node).with_extension("").join("identity.key").to_str().unwrap().to_owned();

@@ -224,3 +224,23 @@ fn a_wrong_certificate_is_a_fault_of_the_configuration() {
         assert!(told.contains("node.tls_key") && told.contains(said), "{told}");
     }
 }
+
+#[test]
+fn a_network_whose_node_is_set_wrongly_does_not_come_up_and_says_what_its_node_said() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let mut up = Command::new(env!("CARGO_BIN_EXE_millrace"))
+        .args(["up", "--ports", "auto", "--source", "none", "--data-dir"])
+        .arg(dir.path().join("data"))
+        .env("MILLRACE_BROADCASTER_HTTPS_LISTEN", "127.0.0.1:0")
+        .stderr(File::create(dir.path().join("err")).unwrap())
+        .spawn()
+        .unwrap();
+    let status = wait_for_exit("it gives up", &mut up, START);
+    let told = tail(&dir.path().join("err"), 1);
+    assert!(!status.success(), "{told}");
+    assert!(
+        told.contains("broadcaster does not start: ") && told.contains("unknown key MILLRACE_BROADCASTER_HTTPS_LISTEN"),
+        "{told}"
+    );
+}

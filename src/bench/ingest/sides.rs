@@ -10,7 +10,8 @@ use tokio::process::{Child, Command};
 use super::crowd::Place;
 use crate::bench::network::Network;
 use crate::bench::process::{self, Process};
-use crate::bench::{BenchError, ffmpeg, tail};
+use crate::bench::{BenchError, ffmpeg};
+use crate::children::tail;
 
 /// As many as a broadcaster takes.
 pub(super) const MOST: usize = millrace_broadcaster::ingest::MOST_STREAMS;
@@ -180,8 +181,10 @@ impl Side {
     pub(super) fn said(&self) -> String {
         match self {
             Self::Broadcaster { .. } => String::new(),
-            Self::Nginx { dir, .. } => tail(&dir.join("log")),
-            Self::Ffmpeg { servers, dir } => tail(&dir.join(servers.len().saturating_sub(1).to_string()).join("log")),
+            Self::Nginx { dir, .. } => tail(&dir.join("log"), 3),
+            Self::Ffmpeg { servers, dir } => {
+                tail(&dir.join(servers.len().saturating_sub(1).to_string()).join("log"), 3)
+            }
         }
     }
 
