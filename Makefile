@@ -1,6 +1,6 @@
 # `make run` and `make test` are the two commands; each installs what it needs first. `make` alone lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fuzz web contracts docs fmt clean
+.PHONY: help run test install bench fuzz web contracts docs fmt clean
 
 export PATH := $(HOME)/.cargo/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/millrace/node/bin:$(PATH)
 
@@ -9,6 +9,8 @@ DEMO ?= demo
 SOURCE ?= $(DEMO)
 # More flags for `millrace up`, e.g. ARGS="--transcoders 3".
 ARGS ?=
+# Where `make install` puts the program: PREFIX/bin. Debian has this one in a user's PATH from the next login on.
+PREFIX ?= $(HOME)/.local
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +22,11 @@ run: web ## the whole network on this machine, and the console (first time: 6 mi
 test: ## every check and test there is (first time: 75 min; then 50 min)
 	@scripts/bootstrap test
 	@scripts/test $(ONLY)
+
+install: web ## the program alone, for a node of one role, in ~/.local/bin (first time: 6 min); PREFIX=/usr/local for everybody
+	cargo build --release --locked --bin millrace
+	@install -D target/release/millrace '$(PREFIX)/bin/millrace'
+	@echo "$(PREFIX)/bin/millrace is there:" && '$(PREFIX)/bin/millrace' --version
 
 bench: web ## the figures of docs/bench.md, measured (about 20 min); ARGS=--ingest: only ingest, with more and more publishers (15 min)
 	cargo build --release --locked --bin millrace
