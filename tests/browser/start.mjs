@@ -142,14 +142,15 @@ try {
       }
       const [testid, stepName] = [await offered.getAttribute("data-testid"), await turn.getAttribute("data-step")];
       const words = await turn.locator("p").first().textContent();
+      const it = page.locator(`[data-guide=${name}] [data-step=${stepName}] [data-testid="${testid}"]`).first();
       if (hands[testid]) {
-        if (testid !== "wrong-chain") await click(offered);
-        await hands[testid](offered);
+        if (testid !== "wrong-chain") await click(it);
+        await hands[testid](it);
       } else {
-        await elsewhere[testid](offered);
+        await elsewhere[testid](it);
       }
       // It is gone once the chain or the node says so.
-      await page.locator(`[data-guide=${name}] [data-step=${stepName}] [data-testid="${testid}"]`).first().waitFor({ state: "detached" });
+      await it.waitFor({ state: "detached" });
       saw(`${name}: ${stepName}`, { words, by: testid });
       if (!reloaded && testid !== "wrong-chain") {
         // Nothing is stored: the next page knows as much.

@@ -146,10 +146,10 @@ describe("the guide of a GPU owner", () => {
 
   test("money: what is missing is sent from the wallet", () => {
     const step = of(steps({ account: fresh }), "money");
-    expect(step).toMatchObject({ state: "next", offers: [{ do: "send-mill", to: NODE, amount: mill("150") }, { do: "send-coin", to: NODE, amount: gasMoney(bonded.gasPrice) }] });
+    expect(step).toMatchObject({ state: "next", offers: [{ do: "send-coin", to: NODE, amount: gasMoney(bonded.gasPrice) }, { do: "send-mill", to: NODE, amount: mill("150") }] });
     expect(of(steps({ account: account({ roles: 0, bond: 0n, mill: mill("60") }) }), "money")).toMatchObject({ state: "next", offers: [{ do: "send-mill", amount: mill("90") }] });
   });
-  test("money: without the configuration the network's least bond counts", () => expect(of(steps({ account: fresh, settings: failed }), "money").offers?.[0]).toMatchObject({ amount: mill("100") }));
+  test("money: without the configuration the network's least bond counts", () => expect(of(steps({ account: fresh, settings: failed }), "money").offers).toContainEqual({ do: "send-mill", to: NODE, amount: mill("100") }));
   test("money: a wallet that has too little", () => {
     expect(of(steps({ account: fresh, wallet: { ...wallet, mill: mill("3") } }), "money")).toMatchObject({ state: "wrong", words: expect.stringContaining("the wallet has 3 MILL") });
     expect(of(steps({ account: fresh, wallet: { ...wallet, coin: 5n } }), "money")).toMatchObject({ state: "wrong", words: expect.stringContaining("the wallet has 5 wei") });

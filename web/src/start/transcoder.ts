@@ -104,8 +104,9 @@ function moneyStep(facts: TranscoderFacts): Step {
     if (coin > 0n && wallet.coin !== null && wallet.coin <= coin) return wrong(`The node's account lacks ${lacks}, and the wallet has ${eth(wallet.coin)}: put more into it, or send coin to ${a.address} from elsewhere.`);
     return next(
       `The node bonds with an account of its own, ${short(a.address)}, whose key stays on its machine. It lacks ${lacks}.`,
-      ...(mill > 0n ? [{ do: "send-mill", to: a.address, amount: mill } as const] : []),
+      // The coin's button is there at once, and the other one's chain is asked first: nothing moves from under a hand.
       ...(coin > 0n ? [{ do: "send-coin", to: a.address, amount: coin } as const] : []),
+      ...(mill > 0n ? [{ do: "send-mill", to: a.address, amount: mill } as const] : []),
     );
   });
 }
