@@ -1,5 +1,5 @@
-// The console left open: one page plays a stream, one follows the log, one is used, while events come, and in a short test faster than ever. What they hold is
-// counted after each garbage collection: it may not grow.
+// The console left open: one page plays a stream, one follows the log, one is used, while events come, and in a short test faster than ever.
+// What they hold is counted after each garbage collection: it may not grow.
 //   node left-open.mjs CONSOLE_URL PAID_NODE_URL
 // MILLRACE_OPEN_MINUTES (1) says for how long. Prints one line of JSON for each look and exits 0, or says what grew and exits 1.
 import { chromium } from "playwright-core";
