@@ -144,6 +144,13 @@ try {
   await page.getByText("The console has nothing at").waitFor();
   await look(page, "nowhere");
 
+  // The chain does not answer: a wallet is known, and what it has is not.
+  await context.route("**/api/v1/rpc", (route) => route.abort());
+  await go("/");
+  await page.getByTestId("account").waitFor();
+  await look(page, "no-balance");
+  await context.unroute("**/api/v1/rpc");
+
   // Away, with old figures; and a browser without a wallet.
   await go("/");
   await page.getByTestId("segment-row").first().waitFor();

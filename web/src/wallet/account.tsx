@@ -39,7 +39,7 @@ function Known({ chain }: { chain: Chain }) {
   return (
     <>
       <button type="button" className="button account" data-testid="account" data-address={address} data-chain={chainId} aria-haspopup="dialog" onClick={() => setOpen(true)}>
-        {elsewhere ? <b className="bad">Wrong chain</b> : balance ? formatEth(balance.coin.toString()) : ""} <span className="dim address">{short(address)}</span>
+        {elsewhere ? <b className="bad">Wrong chain</b> : balance && <span>{formatEth(balance.coin.toString())}</span>} <span className="dim address">{short(address)}</span>
       </button>
       <Dialog title={`Account in ${connector.name}`} opened={open} close={() => setOpen(false)}>
         <div className="form">
