@@ -2,10 +2,12 @@
 //! a process of its own, as it would be elsewhere, and is started again if it dies. Ctrl-C drains them in the order in
 //! which a stream flows.
 
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::primitives::{Address, U256, utils::parse_ether};
+use clap::builder::RangedU64ValueParser;
 use millrace_contracts::bindings::MillraceToken;
 use millrace_contracts::devnet::{Devnet, Genesis};
 use millrace_contracts::{AddressBook, Chain, DeployPlan, Deployment, Step};
@@ -26,10 +28,10 @@ const CHAIN_ID: u64 = 31_337;
 const BASE_FEE: u64 = 200_000;
 /// The embedded chain makes a block this often even when nothing happens, so that confirmations can be counted.
 const BLOCK_TIME: Duration = Duration::from_secs(1);
-/// Where things listen unless ports are chosen freely.
-const DEFAULT_PORTS: Ports = Ports { rpc: 8545, rtmp: 1935, srt: 8890, console: 8080, quic: 4433, orchestrator: 8081 };
-/// The transcoders' own pages follow from here.
+/// The first transcoder's own page, unless ports are chosen freely; the others' follow.
 const FIRST_TRANSCODER_PORT: u16 = 8082;
+/// So many have their ports before the embedded chain's, and more than a machine can run.
+const MOST_TRANSCODERS: u64 = 400;
 /// A child reports that it is ready within this.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// The deployer and treasury of the embedded chain: play money under a key that everybody knows.
@@ -53,7 +55,7 @@ pub struct UpArgs {
     #[arg(long, default_value = "default", value_parser = ["default", "auto"])]
     pub ports: String,
     /// How many transcoders.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(..=MOST_TRANSCODERS))]
     pub transcoders: usize,
     /// Makes the first transcoder lie, to see it caught: `black` frames, or the `previous` segment again.
     #[arg(long, value_parser = ["black", "previous"])]
@@ -76,23 +78,34 @@ struct Ports {
     console: u16,
     quic: u16,
     orchestrator: u16,
-}
-
-/// A port that was free a moment ago: chosen here and not by the child, so that a child that is started again is found
-/// where it was.
-fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    transcoders: Vec<u16>,
 }
 
 impl Ports {
-    fn free() -> std::io::Result<Self> {
+    /// Where things listen unless ports are chosen freely.
+    fn usual(transcoders: usize) -> Self {
+        let transcoders = (FIRST_TRANSCODER_PORT..).take(transcoders).collect();
+        Self { rpc: 8545, rtmp: 1935, srt: 8890, console: 8080, quic: 4433, orchestrator: 8081, transcoders }
+    }
+
+    /// Ports that were free a moment ago: chosen here and not by the children, so that a child that is started again is found where it was.
+    fn free(transcoders: usize) -> std::io::Result<Self> {
+        // All are held until the last is chosen, so that no two are the same.
+        let mut held = Vec::new();
+        let mut port = || {
+            let listener = TcpListener::bind(("127.0.0.1", 0))?;
+            let port = listener.local_addr()?.port();
+            held.push(listener);
+            std::io::Result::Ok(port)
+        };
         Ok(Self {
-            rpc: free_port()?,
-            rtmp: free_port()?,
-            srt: std::net::UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port(),
-            console: free_port()?,
-            quic: free_port()?,
-            orchestrator: free_port()?,
+            rpc: port()?,
+            rtmp: port()?,
+            srt: UdpSocket::bind(("127.0.0.1", 0))?.local_addr()?.port(),
+            console: port()?,
+            quic: port()?,
+            orchestrator: port()?,
+            transcoders: (0..transcoders).map(|_| port()).collect::<Result<_, _>>()?,
         })
     }
 }
@@ -164,8 +177,10 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
         move |error| UpError::Io { path, error }
     };
     std::fs::create_dir_all(data.join("logs")).map_err(io(&data))?;
-    let auto = args.ports == "auto";
-    let ports = if auto { Ports::free().map_err(io(&data))? } else { DEFAULT_PORTS };
+    let ports = match args.ports.as_str() {
+        "auto" => Ports::free(args.transcoders).map_err(io(&data))?,
+        _ => Ports::usual(args.transcoders),
+    };
 
     let names: Vec<String> = ["broadcaster".into(), "orchestrator".into()]
         .into_iter()
@@ -194,8 +209,7 @@ async fn run(args: UpArgs, stop: CancellationToken) -> Result<(), UpError> {
 
     let mut transcoders = Vec::new();
     let mut t_ready = Vec::new();
-    for i in 1..=args.transcoders {
-        let http = if auto { free_port().map_err(io(&data))? } else { FIRST_TRANSCODER_PORT + i as u16 - 1 };
+    for (i, &http) in (1..).zip(&ports.transcoders) {
         let toml = config.transcoder(i, addresses[1], http).map_err(io(&data))?;
         transcoders.push(Child::start(&format!("transcoder-{i}"), &data, &toml).await?);
     }

@@ -159,7 +159,7 @@ async fn what_cannot_be_cut_or_is_not_taken_is_refused_with_a_reason() {
     for (clip, codecs, named) in [(open, &COPY[..], "open-gop=0"), (closed, opus, "Opus")] {
         let line = Line::start().await;
         // At a live pace: a file that is sent at once is over before the answer is read.
-        let outcome = push(&clip, &line.url("secret"), codecs).by(&program).paced(8).finish().await;
+        let outcome = push(&clip, &line.url("secret"), codecs).by(&program).paced(1).finish().await;
         assert!(!outcome.success, "{named}");
         assert!(outcome.stderr.contains(named), "{}", outcome.stderr);
         line.stop().await;

@@ -158,6 +158,11 @@ impl Devnet {
         self.shared.ledger().hold(false, now());
     }
 
+    /// How many transactions wait for a block.
+    pub fn waiting(&self) -> usize {
+        self.shared.ledger().waiting()
+    }
+
     /// Forgets the transactions that wait, as a full mempool does; returns how many.
     pub fn drop_waiting(&self) -> usize {
         self.shared.ledger().drop_waiting(None)

@@ -68,6 +68,8 @@ try {
   await look(page, "overview");
   await page.locator("[data-testid=stream-row][data-state=live]").first().click();
   await page.waitForFunction(() => Number(document.querySelector("[data-testid=player]")?.dataset.currentTime) > 3);
+  await page.locator('[data-testid=player][data-phase=playing]:not([data-level-name=""])').waitFor();
+  await page.locator(".plot canvas").first().waitFor();
   await look(page, "stream");
   const deep = page.url();
   for (const [name, path, shown] of [
@@ -89,6 +91,8 @@ try {
   ]) {
     await go(path);
     await page.getByTestId(shown).first().waitFor();
+    if (name === "devices") await page.locator(".plot canvas").first().waitFor();
+    if (name === "earnings") await page.getByTestId("luck").waitFor();
     await look(page, name);
   }
   await go(deep);
@@ -116,6 +120,11 @@ try {
   for (const name of ["Stake", "Lock coin for a payee", "Announce anew", "Revoke", "Add a carrier"]) {
     if (!stops.has(name)) throw new Error(`the keyboard does not come to ${name}, only to ${[...stops].join(", ")}`);
   }
+  // The page is drawn anew each second, and the keyboard stays where it is.
+  const copy = page.getByTestId("lock").first().getByRole("button").first();
+  await copy.focus();
+  await page.waitForTimeout(2_500);
+  if (!(await copy.evaluate((button) => button === document.activeElement))) throw new Error("the keyboard is lost in the table of locks");
   await page.getByTestId("action-add-key").focus();
   await page.keyboard.press("Enter");
   await page.getByRole("dialog").waitFor();
@@ -123,7 +132,7 @@ try {
   await page.keyboard.press("Escape");
   await page.getByRole("dialog").waitFor({ state: "hidden" });
   // A dialog gives the focus back a moment after it has gone.
-  await page.waitForFunction(() => document.activeElement?.textContent?.trim() === "Add a session key", null, { timeout: 5_000 }).catch(async () => {
+  await page.waitForFunction(() => document.activeElement?.textContent?.trim() === "Add a session key").catch(async () => {
     throw new Error(`after a dialog the keyboard is at ${await focused()}`);
   });
   saw("the keyboard goes everywhere", { stops: stops.size });
@@ -151,9 +160,31 @@ try {
   await look(page, "no-balance");
   await context.unroute("**/api/v1/rpc");
 
+  // Parts that the node does not give: the page says so, and they come when it does.
+  const first = await (await browser.newContext({ viewport: { width: 1280, height: 900 } })).newPage();
+  first.setDefaultTimeout(READY_MS);
+  follow(first);
+  const withheld = ["**/assets/streams-*", "**/assets/hls-*"];
+  for (const part of withheld) await first.route(part, (route) => route.abort());
+  // For each it is loaded anew once: looked at is what comes after that.
+  const anew = (text, since) => first.waitForFunction(([text, since]) => performance.timeOrigin > since && performance.getEntriesByType("navigation")[0]?.type === "reload" && document.body?.innerText.includes(text), [text, since]);
+  await first.goto(deep);
+  await anew("The node did not give this page", 0);
+  await look(first, "page-withheld");
+  const since = await first.evaluate(() => performance.timeOrigin);
+  await first.unroute(withheld[0]);
+  await anew("The node did not give the player", since);
+  await look(first, "player-withheld");
+  await first.unroute(withheld[1]);
+  await first.waitForFunction(() => Number(document.querySelector("[data-testid=player]")?.dataset.currentTime) > 1);
+  saw("what was withheld has come");
+  await first.context().close();
+
   // Away, with old figures; and a browser without a wallet.
   await go("/");
   await page.getByTestId("segment-row").first().waitFor();
+  await page.getByTestId("session").waitFor();
+  await page.getByTestId("account").locator("span + .address").waitFor({ state: "attached" });
   await context.setOffline(true);
   await page.getByText(/This node (cannot be reached|gave no answer)/).first().waitFor();
   await look(page, "offline");

@@ -53,8 +53,9 @@ try {
     const cost = await id("cost").getAttribute("data-wei");
     expect(BigInt(cost) > 0n, `${name} costs ${cost} wei`);
     const changes = await id("reviewed").locator("li").allTextContents();
+    const newest = await id("sent").evaluateAll(([first]) => first?.dataset.hash ?? null);
     await id("send").click();
-    await page.locator("[data-testid=sent]:first-child:is([data-state=mined], [data-state=final])").waitFor();
+    await page.locator(`[data-testid=sent]:first-child:not([data-hash="${newest}"]):is([data-state=mined], [data-state=final])`).waitFor();
     await dialog.waitFor({ state: "hidden" });
     saw(`done: ${name}`, { cost, changes });
   };

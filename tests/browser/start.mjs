@@ -78,6 +78,7 @@ try {
   const type = (name, value) => page.locator(`input[data-testid=field-${name}]`).or(id(`field-${name}`).locator("input")).fill(value);
   /** An action's dialog from its review to the wallet. */
   const send = async () => {
+    await id("review").or(id("send")).first().waitFor();
     if (await id("review").isVisible()) await click(id("review"));
     await click(id("send"));
     await page.getByRole("dialog").waitFor({ state: "hidden" });
@@ -87,6 +88,10 @@ try {
   const hands = {
     "connect-here": async () => {
       await id("wallet").waitFor();
+      // Who declines is told so, and may try again where they are.
+      wallet.declines = true;
+      await id("wallet").click();
+      await page.getByRole("dialog").getByText("You declined it").waitFor();
       await click(id("wallet"));
     },
     "wrong-chain": async (offered) => click(offered.getByRole("button")),

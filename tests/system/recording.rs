@@ -22,6 +22,8 @@ pub(crate) const END: Duration = Duration::from_secs(60);
 const MENDED: Duration = Duration::from_secs(30);
 /// Kills, unless `MILLRACE_RECORDING_KILLS` says otherwise.
 const KILLS: u32 = 8;
+/// Of the instants: `MILLRACE_SEED` names others.
+const SEED: u64 = 20_261_122;
 /// From a recording's beginning to the kill, milliseconds: from the first segment to the fifth.
 const BETWEEN_MS: std::ops::Range<u64> = 0..8_000;
 /// Kills that one network is put to: each may leave segments of the ladder unpaid, for which an orchestrator works on credit only so long.
@@ -243,7 +245,7 @@ fn a_killed_broadcaster_loses_no_segment_that_it_recorded_and_its_next_start_mak
     let dir = tempfile::tempdir().unwrap();
     let setting = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let kills = setting("MILLRACE_RECORDING_KILLS").unwrap_or(u64::from(KILLS));
-    let seed = setting("MILLRACE_SEED").unwrap_or_else(rand::random);
+    let seed = setting("MILLRACE_SEED").unwrap_or(SEED);
     // Straight to stderr: the test runner keeps what a passing test prints.
     let say = |text: String| drop(writeln!(std::io::stderr(), "{text}"));
     say(format!("\n{kills} kills, MILLRACE_SEED={seed}"));
@@ -357,8 +359,11 @@ fn the_oldest_recordings_go_when_there_is_too_much() {
     wait_for("both are gone", END * 2, || {
         let all = recordings(&network)?;
         let left = walk(dir.path());
-        if all.is_empty() && left.is_empty() { Ok(()) } else { Err(format!("{all:?}, {left:?}")) }
+        let told = network.logs().matches("recording deleted").count();
+        if all.is_empty() && left.is_empty() && told == 2 {
+            Ok(())
+        } else {
+            Err(format!("{all:?}, {left:?}, {told} told"))
+        }
     });
-    let deleted = network.logs().matches("recording deleted").count();
-    assert_eq!(deleted, 2);
 }

@@ -292,9 +292,10 @@ async function held<T>({ reply, late }: Answered, path: string, shape: Shape<T>,
   let body: unknown;
   try {
     body = await reply.json();
-  } catch {
+  } catch (cause) {
     if (cancelled?.aborted) throw cancelled.reason;
     if (late.aborted) throw new ApiError(`gave no whole answer within ${TIMEOUT_MS / 1000} s`, true);
+    if (!(cause instanceof SyntaxError)) throw new ApiError("cannot be reached", true);
     throw new ApiError(`answered /api/v1/${path} with something that is not JSON`, false);
   }
   const odd = misfit(body, shape);

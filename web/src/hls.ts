@@ -2,6 +2,9 @@
 // Falls back to the browser's own HLS where Media Source Extensions are missing (iPhones).
 import type Hls from "hls.js";
 import { type RefObject, useEffect, useRef, useState } from "react";
+import { partOf } from "./later";
+
+const library = partOf("hls.js", () => import("hls.js"), { ahead: false });
 
 export interface Level {
   /** The rendition's name; unique, so that a menu can use it as its value. */
@@ -18,6 +21,8 @@ export interface Playback {
   phase: Phase;
   /** Why it waits or failed, in words. */
   message: string | null;
+  /** The HTTP status with which its playlist is refused, null while that is not why it waits. */
+  refused: number | null;
   levels: Level[];
   /** The level on screen, null until the first picture. */
   current: Level | null;
@@ -32,7 +37,7 @@ export interface Playback {
   time: number;
 }
 
-export const IDLE: Playback = { phase: "loading", message: null, levels: [], current: null, chosen: null, latency: null, buffer: 0, stalls: 0, stalledMs: 0, dropped: 0, time: 0 };
+export const IDLE: Playback = { phase: "loading", message: null, refused: null, levels: [], current: null, chosen: null, latency: null, buffer: 0, stalls: 0, stalledMs: 0, dropped: 0, time: 0 };
 
 /** How often the figures are read from the player. */
 const SAMPLE_MS = 500;
@@ -60,11 +65,10 @@ export function useHls(video: RefObject<HTMLVideoElement | null>, url: string): 
   useEffect(() => {
     const element = video.current;
     if (!element) return;
-    let gone = false;
     let retry: ReturnType<typeof setTimeout> | undefined;
     let wait = RETRY_MS;
     let recovered = 0;
-    let status: { phase: Phase; message: string | null } = { phase: "loading", message: null };
+    let status: Pick<Playback, "phase" | "message" | "refused"> = { phase: "loading", message: null, refused: null };
     let started = false;
     let stalls = 0;
     let stalledMs = 0;
@@ -87,8 +91,8 @@ export function useHls(video: RefObject<HTMLVideoElement | null>, url: string): 
         time: element.currentTime,
       }));
     };
-    const set = (phase: Phase, message: string | null = null) => {
-      status = { phase, message };
+    const set = (phase: Phase, message: string | null = null, refused: number | null = null) => {
+      status = { phase, message, refused };
       sample();
     };
     const resumed = () => {
@@ -118,9 +122,12 @@ export function useHls(video: RefObject<HTMLVideoElement | null>, url: string): 
     for (const [name, handler] of Object.entries(on)) element.addEventListener(name, handler);
 
     const play = () => void element.play().catch(() => set("paused", "The browser did not start it by itself: press play"));
-    const start = async () => {
-      const { default: Hls } = await import("hls.js");
-      if (gone) return;
+    const start = () => {
+      const loaded = library.now();
+      if (loaded === null) return;
+      if (loaded === "away") return set("failed", "The node did not give the player. Asking again every few seconds");
+      set("loading");
+      const { default: Hls } = loaded;
       if (!Hls.isSupported()) {
         if (!element.canPlayType("application/vnd.apple.mpegurl")) return set("failed", "This browser plays no HLS: it has no Media Source Extensions");
         element.src = url;
@@ -153,8 +160,10 @@ export function useHls(video: RefObject<HTMLVideoElement | null>, url: string): 
           return hls.recoverMediaError();
         }
         started = false;
-        const why = error.response?.code ? `answered ${error.response.code}` : "did not answer";
-        set("waiting", error.type === Hls.ErrorTypes.NETWORK_ERROR ? `The stream's playlist ${why}. Trying again` : `Playback broke (${error.details}). Trying again`);
+        // A code of 0: nobody answered.
+        const code = error.response?.code || null;
+        if (error.type === Hls.ErrorTypes.NETWORK_ERROR) set("waiting", `The playlist ${code ? `answered ${code}` : "did not answer"}. Trying again`, code);
+        else set("waiting", `Playback broke (${error.details}). Trying again`);
         clearTimeout(retry);
         retry = setTimeout(() => hls.loadSource(url), wait);
         wait = Math.min(wait * 2, RETRY_LIMIT_MS);
@@ -162,14 +171,12 @@ export function useHls(video: RefObject<HTMLVideoElement | null>, url: string): 
       hls.loadSource(url);
       hls.attachMedia(element);
     };
-    start().catch((cause: unknown) => {
-      console.error("player:", cause);
-      if (!gone) set("failed", "The player could not be loaded from this node: reload the page");
-    });
+    const leave = library.wait(start);
+    start();
     const beat = setInterval(sample, SAMPLE_MS);
 
     return () => {
-      gone = true;
+      leave();
       clearInterval(beat);
       clearTimeout(retry);
       for (const [name, handler] of Object.entries(on)) element.removeEventListener(name, handler);

@@ -16,12 +16,14 @@ interface Part<T> {
   load: () => Promise<void>;
   /** Tries until it is there, for as long as somebody waits for it: the answer ends that. */
   wait: (changed: () => void) => () => void;
+  /** Waits like that for it itself; rejected when the signal ends that. */
+  get: (signal: AbortSignal) => Promise<T>;
 }
 
 const all: Part<object>[] = [];
 
-/** `name` is what it is known by in this tab. */
-export function partOf<T extends object>(name: string, load: () => Promise<T>): Part<T> {
+/** `name` is what it is known by in this tab. What is large and not for everybody is not loaded `ahead`. */
+export function partOf<T extends object>(name: string, load: () => Promise<T>, { ahead = true } = {}): Part<T> {
   let now: T | "away" | null = null;
   let trying: Promise<void> | null = null;
   let withheld = 0;
@@ -64,8 +66,22 @@ export function partOf<T extends object>(name: string, load: () => Promise<T>): 
         if (waiting.size === 0) clearTimeout(timer);
       };
     },
+    get: (signal) =>
+      new Promise((resolve, reject) => {
+        const look = () => {
+          if (now === null || now === "away") return;
+          leave();
+          resolve(now);
+        };
+        const leave = part.wait(look);
+        look();
+        signal.addEventListener("abort", () => {
+          leave();
+          reject(signal.reason);
+        });
+      }),
   };
-  all.push(part);
+  if (ahead) all.push(part);
   return part;
 }
 
@@ -99,7 +115,7 @@ export function later<K extends string>(load: () => Promise<Record<K, ComponentT
 
 const idle = () => new Promise<void>((resolve) => ("requestIdleCallback" in globalThis ? requestIdleCallback(() => resolve()) : setTimeout(resolve, RETRY_MS)));
 
-/** Loads all parts, one after the other, whenever the browser has nothing to do: later the node is not needed for them. */
+/** Loads the parts ahead, one after the other, whenever the browser has nothing to do: later the node is not needed for them. */
 export async function loadRest(): Promise<void> {
   for (const part of all) {
     await idle();

@@ -94,7 +94,7 @@ function overlay(p: Playback, live: boolean, gone: string): string | null {
     case "ended":
       return "The stream has ended";
     case "waiting":
-      return live ? p.message : gone;
+      return live || p.refused === null ? p.message : gone;
     case "failed":
     case "paused":
       return p.message;

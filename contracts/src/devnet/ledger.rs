@@ -258,6 +258,11 @@ impl Ledger {
         self.failing = transactions;
     }
 
+    /// How many transactions wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.pool.len()
+    }
+
     /// Forgets a waiting transaction, or all of them; returns how many.
     pub(super) fn drop_waiting(&mut self, hash: Option<B256>) -> usize {
         let before = self.pool.len();

@@ -140,11 +140,12 @@ impl Drop for Scene {
     }
 }
 
-/// A port that was free a moment ago, so that a role is found again where it was.
-fn free_port() -> u16 {
-    let taken = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let free = taken.iter().map(|tcp| tcp.local_addr().unwrap().port());
-    free.into_iter().find(|&port| UdpSocket::bind(("127.0.0.1", port)).is_ok()).unwrap()
+/// Two ports that were free a moment ago, so that a role is found again where it was.
+fn free_ports() -> (u16, u16) {
+    let taken = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = taken.iter().map(|tcp| tcp.local_addr().unwrap().port());
+    let mut free = ports.filter(|&port| UdpSocket::bind(("127.0.0.1", port)).is_ok());
+    (free.next().unwrap(), free.next().unwrap())
 }
 
 impl Scene {
@@ -174,7 +175,7 @@ impl Scene {
             (Arc::new(devnet), proxies, contracts, treasury)
         });
 
-        let (quic, rtmp) = (free_port(), free_port());
+        let (quic, rtmp) = free_ports();
         let money = |price: u64| {
             format!(
                 "face_value_wei = \"{FACE}\"\nprice_per_megapixel = {price}\nredeem_batch = 2\nredeem_after_s = 3\n"

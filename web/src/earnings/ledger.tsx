@@ -25,7 +25,9 @@ export function Ledger({ tickets, nodes }: { tickets: Load<From<Tickets>[]>; nod
   const shown = earners.find((t) => t.node.url === picked) ?? richest;
   const known = JSON.stringify([...namesOf(nodes)]);
   const names = useMemo(() => new Map(JSON.parse(known) as [string, string][]), [known]);
-  if (!shown) return null;
+  // This page's own node comes first: until it has answered, or will not, no other takes its place.
+  const asked = tickets.state === "ready" && (tickets.trouble !== null || earners.some((t) => t.node.url === ""));
+  if (!shown || !asked) return null;
   return (
     <Panel title={`Tickets of ${shown.node.name}`} className="ledger">
       {earners.length > 1 && (

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import type { Address } from "viem";
 import type { NodeInfo, Setting } from "../api";
 import type { Chain } from "../chain/facts";
+import { partOf } from "../later";
 import { useConfig } from "../network";
 import type { Funds } from "./read";
 
@@ -30,6 +31,8 @@ export function payerOf(settings: Setting[]): string | null {
   return typeof value === "string" && ADDRESS.test(value) ? value : null;
 }
 
+const reader = partOf("the reader of funds", () => import("./read"));
+
 /** The purse of a node, null until it is known, as it stays for whom a broadcaster does not tell whose it is; `names` are those of nodes, by
  * address in lower case. */
 export function usePurse(chain: Chain | null, node: NodeInfo | undefined, mayRead: boolean, names: Map<string, string>): Purse | null {
@@ -41,8 +44,8 @@ export function usePurse(chain: Chain | null, node: NodeInfo | undefined, mayRea
   const { data: funds } = useQuery({
     queryKey: ["chain", "purse", me],
     enabled: chain !== null && me !== undefined && ADDRESS.test(me),
+    queryFn: async ({ signal }) => (await reader.get(signal)).read(chain!, me!),
     refetchInterval: ({ state }) => (state.data && isSearching(state.data) ? SEARCHING_MS : PURSE_MS),
-    queryFn: async () => (await import("./read")).read(chain!, me!),
   });
   if (!funds) return null;
   const leaving = funds.locks.filter((lock) => lock.unlockAt > 0 && lock.pendingUnlock > 0n);

@@ -33,6 +33,14 @@ function Known({ chain }: { chain: Chain }) {
   );
 }
 
+function Who({ address, names }: { address: Address; names: Map<string, string> }) {
+  return (
+    <>
+      {names.get(address.toLowerCase())} <Hex value={address} what="address" />
+    </>
+  );
+}
+
 function Account({ chain, me }: { chain: Chain; me: Address }) {
   const query = useFunds(chain, me);
   const net = useNet();
@@ -41,11 +49,6 @@ function Account({ chain, me }: { chain: Chain; me: Address }) {
   const act = fundActions(chain, funds);
   const locked = funds.locks.reduce((sum, l) => sum + l.locked, 0n);
   const names = namesOf(net.nodes);
-  const Who = ({ address }: { address: Address }) => (
-    <>
-      {names.get(address.toLowerCase())} <Hex value={address} what="address" />
-    </>
-  );
   const looking = searching(funds.found) && `looked through to block ${grouped(funds.found.next)} of ${grouped(funds.found.newest)}`;
   return (
     <>
@@ -77,7 +80,7 @@ function Account({ chain, me }: { chain: Chain; me: Address }) {
               <tbody>
                 {funds.locks.map((l) => (
                   <tr key={l.payee} data-testid="lock" data-payee={l.payee} data-locked={l.locked.toString()} data-pending={l.pendingUnlock.toString()}>
-                    <td><Who address={l.payee} /></td>
+                    <td><Who address={l.payee} names={names} /></td>
                     <td className="right num" data-label="locked">{eth(l.locked)}</td>
                     <td data-label="on its way out">{l.unlockAt === 0 ? <span className="dim">nothing</span> : <><span className="num">{eth(l.pendingUnlock)}</span> {l.unlockAt <= funds.now ? "can be withdrawn" : `until ${moment(l.unlockAt, funds.now)}`}</>}</td>
                     <td className="acts"><LockActions chain={chain} lock={l} now={funds.now} act={act} /></td>
@@ -97,7 +100,7 @@ function Account({ chain, me }: { chain: Chain; me: Address }) {
         <p className="pad">A carrier takes your winners to the chain at its own cost of gas; the money comes to you in any case.</p>
         <ul className="plain">
           {funds.carriers.map((carrier) => (
-            <li key={carrier} data-testid="carrier" data-address={carrier}><Who address={carrier} /> <ActionButton chain={chain} action={act.carrier(carrier)} /></li>
+            <li key={carrier} data-testid="carrier" data-address={carrier}><Who address={carrier} names={names} /> <ActionButton chain={chain} action={act.carrier(carrier)} /></li>
           ))}
         </ul>
         <div className="actions"><ActionButton chain={chain} action={act.carrier(null)} /></div>

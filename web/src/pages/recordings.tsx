@@ -135,7 +135,7 @@ function Shown({ recording: r, close }: { recording: Recording; close: () => voi
   return (
     <Panel title={`${r.name}, ${formatAbsolute(r.started_ms).slice(0, 16)}`} className="streams" aside={<button type="button" className="button" onClick={close}>Close</button>}>
       <div className="detail">
-        <Player url={`${folder}/master.m3u8`} name={r.name} live={r.state === "recording"} gone={playback?.message?.includes("403") ? "Playback is signed here: sign in, or have an address made by millrace key sign" : "The store does not give this recording"} tell={tell} />
+        <Player url={`${folder}/master.m3u8`} name={r.name} live={r.state === "recording"} gone={playback?.refused === 403 ? "Playback is signed here: sign in, or have an address made by millrace key sign" : "The store does not give this recording"} tell={tell} />
         <div className="detail-side">
           <dl className="facts">
             <Fact name="Length"><span className="num">{formatSpan(r.duration_ms)}</span></Fact>

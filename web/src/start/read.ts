@@ -111,7 +111,7 @@ export function useWallet(chain: Chain): Wallet {
   const { address, chainId, status } = useConnection();
   const balance = useBalances(chain, address);
   const { id, name } = chain.facts;
-  return { address: address ?? null, connecting: status === "reconnecting" || status === "connecting", chain: chainId ?? null, wanted: { id, name }, coin: balance?.coin ?? null, mill: balance?.mill ?? null };
+  return { address: address ?? null, connecting: status === "reconnecting", chain: chainId ?? null, wanted: { id, name }, coin: balance?.coin ?? null, mill: balance?.mill ?? null };
 }
 
 /** What the guardian and the price of gas are, and the chain's clock. */

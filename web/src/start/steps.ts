@@ -73,6 +73,7 @@ export function progress(steps: Step[]): { done: number; of: number; finished: b
 /** The browser's wallet, as far as a page sees it. */
 export interface Wallet {
   address: Address | null;
+  /** As it was before: nobody is asked for that. */
   connecting: boolean;
   /** The chain that it is on. */
   chain: number | null;

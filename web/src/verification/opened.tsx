@@ -1,6 +1,7 @@
 // One rendition that failed, with all that is kept of it.
 import { useQuery } from "@tanstack/react-query";
 import { capital, formatAbsolute, formatBitrate, grouped, short } from "../format";
+import { partOf } from "../later";
 import type { From } from "../network";
 import { Ago, CopyButton, Fact, Hex } from "../ui";
 import { bars, type Evidence, type Figures, fileUrl, type Signed } from "./evidence";
@@ -58,6 +59,8 @@ function FigureBars({ figures }: { figures: Figures }) {
   );
 }
 
+const reader = partOf("the reader of signatures", () => import("./signed"));
+
 /** What both sides have signed, and who that was, found here from the signatures. */
 function Papers({ shown: { node, item } }: { shown: From<Evidence> }) {
   const chain = node.info.data?.chain;
@@ -65,7 +68,7 @@ function Papers({ shown: { node, item } }: { shown: From<Evidence> }) {
     queryKey: ["signers", item.id, chain?.id, chain?.broker],
     enabled: chain !== undefined,
     staleTime: Number.POSITIVE_INFINITY,
-    queryFn: async () => (await import("./signed")).signers(item, chain!),
+    queryFn: async ({ signal }) => (await reader.get(signal)).signers(item, chain!),
   });
   const by = (address: string | undefined, want: string, who: string) =>
     found.isError ? "whose signature it is cannot be told" : address === undefined ? "its signature is being checked" : address.toLowerCase() === want.toLowerCase() ? `signed by ${who}, checked here` : `signed by ${short(address)}, who is not ${who}`;
