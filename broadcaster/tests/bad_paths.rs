@@ -95,16 +95,17 @@ async fn what_a_viewer_sees_of_a_bad_path_is_bounded() {
         "| path | by | pictures of {PICTURES} | frozen frames | longest freeze |\n| --- | --- | --- | --- | --- |"
     );
     let none = Faults::default();
-    // A picture whose packets do not come takes those up to the next keyframe with it: 30 at most. On a busy machine a repeat comes too late more often.
+    // A picture whose packets do not come takes those up to the next keyframe with it: 30 at most.
     let cases = [
         ("nothing lost", none, PICTURES - 5),
-        ("5 % lost", Faults { lost: 5, ..none }, PICTURES - 180),
-        ("50 ms jitter: packets overtake each other", Faults { jitter: JITTER, ..none }, PICTURES - 180),
-        ("both", Faults { lost: 5, jitter: JITTER, ..none }, PICTURES - 180),
+        ("5 % lost", Faults { lost: 5, ..none }, PICTURES - 90),
+        ("50 ms jitter: packets overtake each other", Faults { jitter: JITTER, ..none }, PICTURES - 90),
+        ("both", Faults { lost: 5, jitter: JITTER, ..none }, PICTURES - 120),
         ("nothing for 3 s", Faults { cut: Some(CUT), ..none }, PICTURES - 150),
     ];
     for (name, faults, least) in cases {
-        let (whip, srt) = tokio::join!(by_whip(faults), by_srt(faults));
+        // One after the other: a repeat that comes late for want of a core is no fault of the path.
+        let (whip, srt) = (by_whip(faults).await, by_srt(faults).await);
         for (by, Seen { pictures, frozen, longest_ms }) in [("WHIP", whip), ("SRT", srt)] {
             println!("| {name} | {by} | {pictures} | {frozen} | {longest_ms} ms |");
             assert!((least..=PICTURES).contains(&pictures), "{name} by {by}: {pictures}");

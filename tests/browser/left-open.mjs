@@ -9,8 +9,6 @@ import { trend } from "./trend.mjs";
 const [url, paid] = process.argv.slice(2);
 const MINUTES = Number(process.env.MILLRACE_OPEN_MINUTES ?? 1);
 const READY_MS = 60_000;
-/** A click waits for pictures of the page, which a machine with other work seldom draws. */
-const BUSY_MS = 300_000;
 const DRAWN_MS = 5_000;
 /** Each is a second of a node's life: in a minute, 20 minutes of events. Where there is time, they come as they do. */
 const LONG = MINUTES >= 20;
@@ -80,7 +78,7 @@ try {
   /** Somebody who looks at everything, and comes back to where it began. */
   const round = async () => {
     for (const place of [...PLACES, "/"]) {
-      await pages.used.page.locator(`nav a[href="${place}"]`).click({ timeout: BUSY_MS });
+      await pages.used.page.locator(`nav a[href="${place}"]`).click();
       await pages.used.page.waitForTimeout(300);
       // What is drawn for the first time later than this would be taken for growth.
       await pages.used.page.waitForFunction(() => !document.querySelector("main .skeleton"), null, { timeout: DRAWN_MS }).catch(() => {});

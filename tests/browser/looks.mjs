@@ -132,7 +132,7 @@ try {
   await page.keyboard.press("Escape");
   await page.getByRole("dialog").waitFor({ state: "hidden" });
   // A dialog gives the focus back a moment after it has gone.
-  await page.waitForFunction(() => document.activeElement?.textContent?.trim() === "Add a session key").catch(async () => {
+  await page.waitForFunction(() => document.activeElement?.textContent?.trim() === "Add a session key", null, { timeout: 5_000 }).catch(async () => {
     throw new Error(`after a dialog the keyboard is at ${await focused()}`);
   });
   saw("the keyboard goes everywhere", { stops: stops.size });

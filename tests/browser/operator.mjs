@@ -170,7 +170,7 @@ try {
   await id("log-state").getByText("following").waitFor();
   // What is said now comes by itself, and by no question of the page's.
   const asked = [];
-  page.on("request", (request) => request.url().startsWith(home) && asked.push(new URL(request.url()).pathname));
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
   const { csrf } = await (await context.request.get(new URL("/api/v1/session", url).href)).json();
   const second = await context.request.post(new URL("/api/v1/keys", url).href, { data: { name: `${name}-b` }, headers: { "x-csrf-token": csrf } });
   const told = (await second.json()).id;

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Every read is on loopback.
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 static CLIENT: LazyLock<(tokio::runtime::Runtime, reqwest::Client)> = LazyLock::new(|| {
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -39,7 +39,7 @@ fn gstreamer(url: &str, told: &NamedTempFile) -> Child {
 fn playlists_and_players_go_through_a_whole_session() {
     // `MILLRACE_SESSION_SECONDS` makes the quiet stretches longer.
     let quiet =
-        std::env::var("MILLRACE_SESSION_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(90) / 6;
+        std::env::var("MILLRACE_SESSION_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(75) / 5;
     let quiet = Duration::from_secs(quiet);
     let network = Network::start(&["--source", "none"]);
     let first = publish(&network, "640x360");
@@ -77,7 +77,7 @@ fn playlists_and_players_go_through_a_whole_session() {
     // The publisher comes back with another picture.
     second.vanish();
     let third = publish(&network, "426x240");
-    std::thread::sleep(quiet * 2);
+    std::thread::sleep(quiet);
 
     // The orchestrator is lost.
     signal("KILL", network.ready.pids.orchestrator);

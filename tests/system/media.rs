@@ -121,7 +121,7 @@ impl Publisher {
     /// Ends the stream as a person would, with Ctrl-C.
     pub(crate) fn stop(mut self) {
         signal("INT", self.ffmpeg.id().into());
-        wait_for_exit("ffmpeg ends after Ctrl-C", &mut self.ffmpeg, Duration::from_secs(30));
+        wait_for_exit("ffmpeg ends after Ctrl-C", &mut self.ffmpeg, Duration::from_secs(10));
     }
 
     /// Takes the encoder away without a word to the server.

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// A refusal comes at once; ffmpeg needs a moment to start.
-const REFUSED: Duration = Duration::from_secs(30);
+const REFUSED: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(30);
 
 /// What the log must say of a refusal that the encoder has seen.

@@ -20,7 +20,7 @@ use std::time::Duration;
 /// From the start of a process to its readiness: a bond on the chain, devices calibrated.
 const START: Duration = Duration::from_secs(40);
 /// From SIGTERM to the exit.
-const DRAIN: Duration = Duration::from_secs(60);
+const DRAIN: Duration = Duration::from_secs(20);
 
 /// A process of one role, or the chain; killed when it is dropped.
 struct Process {

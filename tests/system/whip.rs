@@ -58,9 +58,8 @@ fn a_browser_publishes_and_is_played_transcoded() {
     let watch = assert_transcoded(&network, 90);
     // Key pictures are asked for, so that segments are about as long as their target; a new size ends one early.
     let durations: Vec<f64> = watch.seen["source"].values().map(|(segment, _)| segment.duration).collect();
-    let mut ordered = durations.clone();
-    ordered.sort_by(f64::total_cmp);
-    assert!((1.0..3.5).contains(&ordered[ordered.len() / 2]), "segments of {durations:?} s");
+    assert!(durations.iter().all(|d| *d < 3.5), "segments of {durations:?} s");
+    assert!(durations.iter().sum::<f64>() > durations.len() as f64, "segments of {durations:?} s");
 
     let sent: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     println!("the browser sent {sent}; segments of {durations:?} s");

@@ -112,10 +112,8 @@ async fn segments_of_one_stream_and_of_several_come_back_whole() {
 }
 
 #[tokio::test]
-async fn a_process_killed_mid_segment_fails_it_with_a_reason_and_is_back_at_once() {
-    let began = Instant::now();
+async fn a_process_killed_mid_segment_fails_it_with_a_reason_and_is_back_within_a_second() {
     let (worker, segments) = (worker().await, &source().1);
-    let start = began.elapsed();
     let mut cut_off = worker.transcode(job(1)).unwrap();
     let waiting = worker.transcode(job(1)).unwrap();
     cut_off.input.send(SegmentInput::Part(segments[0][0].clone())).await.unwrap();
@@ -136,12 +134,7 @@ async fn a_process_killed_mid_segment_fails_it_with_a_reason_and_is_back_at_once
     }
     assert!(finish(waiting, &segments[0]).await.unwrap_err().contains("lost"));
     let status = until(&worker, "ready again", |s| s.ready && s.pid != Some(old)).await;
-    // However long this machine needs for a start: there is no wait before it.
-    assert!(
-        killed.elapsed() < start * 3 + Duration::from_secs(1),
-        "back after {:?}, started in {start:?}",
-        killed.elapsed()
-    );
+    assert!(killed.elapsed() < Duration::from_secs(1), "back after {:?}", killed.elapsed());
     assert_eq!(status.restarts, 1);
     assert_eq!(finish(worker.transcode(job(1)).unwrap(), &segments[0]).await.unwrap(), [30, 30]);
 }
